@@ -1,0 +1,1 @@
+"""Tests, by tier: docs/architecture.md says what each touches and answers."""

@@ -1,0 +1,68 @@
+"""What every test may count on: a clean environment, one event loop, and engines that start on demand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.engines import server
+from tests.engines.kafka import Kafka
+from tests.engines.postgres import Postgres
+
+# Read before the environment is cleaned.
+ENGINES_REQUIRED = os.environ.get("LIANDONG_REQUIRE_ENGINES") == "1"
+CACHE = Path(os.environ.get("LIANDONG_CACHE") or Path(__file__).parent.parent / ".cache")
+
+Engine = TypeVar("Engine", Postgres, Kafka)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """No setting of the developer's shell reaches a test, nor a process that a test starts."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in list(os.environ):
+            if name.startswith("LIANDONG_"):
+                environment.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for the whole run; `postgres.database(name)` makes an empty database."""
+    yield from _engine(Postgres)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A Kafka for the whole run; tests make topics of their own."""
+    yield from _engine(lambda: Kafka(CACHE / "kafka"))
+
+
+def _engine(start: Callable[[], Engine]) -> Iterator[Engine]:
+    try:
+        engine = start()
+    except server.Unavailable as why:
+        if ENGINES_REQUIRED:
+            pytest.fail(f"every engine is required here: {why}")
+        pytest.skip(str(why))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whoever asks for an engine, so that `-m "not connected"` is the quick run."""
+    for item in items:
+        for engine in {"postgres", "kafka"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(engine)
+            item.add_marker("connected")
