@@ -1,0 +1,1 @@
+"""The published language: every event, defined once, versioned in its type, additive only."""

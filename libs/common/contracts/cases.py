@@ -1,0 +1,190 @@
+"""What `cases` says: agencies, officers, powers and grants, and everything that happens to a case."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import ClassVar, Literal
+
+from libs.common.contracts.event import Event
+
+SOURCE = "/services/cases"
+
+AgencyKind = Literal["government", "department", "township", "street"]
+Urgency = Literal["normal", "urgent"]
+
+
+class AgencyRegistered(Event):
+    """机关登记: an agency of the county is known from now on."""
+
+    TYPE: ClassVar[str] = "liandong.agency.registered.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    agency: str
+    name: str
+    kind: AgencyKind
+    division: str
+    coordinates: bool  #: its coordinators see every case of the county (联席会议办公室)
+
+
+class OfficerCertified(Event):
+    """执法证件生效: an officer of the agency holds a valid certificate; neither is named on the wire."""
+
+    TYPE: ClassVar[str] = "liandong.officer.certified.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    agency: str
+    valid_from: date
+    valid_to: date
+
+
+class PowerPublished(Event):
+    """职权事项公布: a power of a county department is in the list."""
+
+    TYPE: ClassVar[str] = "liandong.power.published.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    power: str
+    name: str
+    department: str
+    basis: str
+
+
+class GrantEffected(Event):
+    """赋权生效: a township may decide this power from `effective_on`."""
+
+    TYPE: ClassVar[str] = "liandong.grant.effected.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    grant: str
+    power: str
+    agency: str
+    department: str
+    mode: Literal["conferred", "delegated"]
+    effective_on: date
+
+
+class GrantRecalled(Event):
+    """赋权收回: from `recalled_on` the township may no longer decide this power."""
+
+    TYPE: ClassVar[str] = "liandong.grant.recalled.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    grant: str
+    power: str
+    agency: str
+    department: str
+    recalled_on: date
+
+
+class ClueRegistered(Event):
+    """线索登记: a case begins; `holder` is the first receiver and keeps it until another signs."""
+
+    TYPE: ClassVar[str] = "liandong.clue.registered.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    holder: str
+    power: str
+    territory: str
+    clue_source: str
+    urgency: Urgency
+
+
+class ClueRejected(Event):
+    """不予立案: the holder does not file, with a reason."""
+
+    TYPE: ClassVar[str] = "liandong.clue.rejected.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    holder: str
+    basis: str
+
+
+class CaseFiled(Event):
+    """立案."""
+
+    TYPE: ClassVar[str] = "liandong.case.filed.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    case_no: str
+    holder: str
+    in_name_of: str  #: whose name stands on the decision: the holder, or the delegating department (20)
+    power: str
+    territory: str
+    filed_on: date
+
+
+class InvestigationOpened(Event):
+    """调查取证开始."""
+
+    TYPE: ClassVar[str] = "liandong.investigation.opened.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    holder: str
+
+
+class DecisionMade(Event):
+    """作出决定."""
+
+    TYPE: ClassVar[str] = "liandong.decision.made.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    holder: str
+    decision_no: str
+    decision: Literal["penalty", "no_penalty", "not_established"]
+    decided_on: date
+
+
+class CaseClosed(Event):
+    """结案."""
+
+    TYPE: ClassVar[str] = "liandong.case.closed.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    holder: str
+    closed_on: date
+
+
+class TransferOffered(Event):
+    """移送: the sender still holds the case and its clocks until the recipient accepts."""
+
+    TYPE: ClassVar[str] = "liandong.transfer.offered.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    transfer: str
+    from_agency: str
+    to_agency: str
+    power: str
+    territory: str
+    stage: str
+    urgency: Urgency
+
+
+class TransferAccepted(Event):
+    """接收移送: `to_agency` holds the case from now on."""
+
+    TYPE: ClassVar[str] = "liandong.transfer.accepted.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    transfer: str
+    from_agency: str
+    to_agency: str
+
+
+class TransferReturned(Event):
+    """退回移送: declined, with its reason and basis kept in the journal; the sender holds on."""
+
+    TYPE: ClassVar[str] = "liandong.transfer.returned.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    transfer: str
+    from_agency: str
+    to_agency: str
+    reason: str  #: a code of the reasons table
+    basis: str
+    proposed_agency: str
+
+
+class TransferWithdrawn(Event):
+    """撤回移送: the sender took the offer back before it was accepted."""
+
+    TYPE: ClassVar[str] = "liandong.transfer.withdrawn.v1"
+    SOURCE: ClassVar[str] = SOURCE
+    case: str
+    transfer: str
+    from_agency: str
+    to_agency: str

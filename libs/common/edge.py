@@ -1,0 +1,424 @@
+"""The two edges: a command over HTTP and a batch of events, both load -> decide -> commit.
+
+`command` is what every POST goes through, `consume` every batch that a consumer was given; `drain` is the
+second way for events in, when a gap has been filled or a parked key is tried again. They alone decide again
+after a conflict, and they alone know what a refusal means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import orjson
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from libs.common import errors
+from libs.common.change import Answer, Change, Fence
+from libs.common.clock import Clock, Moment, monotonic
+from libs.common.log import envelope
+from libs.common.log.envelope import Heard
+from libs.common.log.seam import Record
+from libs.common.permit import Actor, Permit
+from libs.common.store import engine, schema
+from libs.common.store.engine import Committed, Conflict, FenceLost, Known, Reader, Want
+from libs.common.store.store import Store
+
+#: How long a command decides again before it gives up as Busy, in seconds.
+PATIENCE = 5.0
+
+S = TypeVar("S")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[B]):
+    """What a POST asks, read and checked, before anything is known of the state."""
+
+    actor: Actor
+    route: str  #: method and path template
+    path: Mapping[str, str]
+    body: B
+    key: str  #: Idempotency-Key
+    digest: bytes  #: of method, path and canonical body
+    if_match: int | None
+    at: Moment
+    reason: str = ""  #: Audit-Reason: why this write
+
+    @property
+    def scope(self) -> str:
+        """Where the key is unique."""
+        return scope(self.actor, self.route)
+
+    def check_if_match(self, version: int | None, *, needed: bool) -> None:
+        """The caller must have seen the newest version of the thing itself; other streams may have moved."""
+        if self.if_match is None:
+            if needed:
+                raise errors.Unconditional
+        elif self.if_match != version:
+            raise errors.Stale(current=version)
+
+
+def scope(actor: Actor, route: str) -> str:
+    """An Idempotency-Key is unique per agency, person and route."""
+    return f"{actor.agency} {actor.person} {route}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An answer before it is stored."""
+
+    body: Any
+    status: int = 201
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """What a verb knows: the situation that the permit judges, and the facts that the rule decides on."""
+
+    situation: Any
+    facts: S
+    #: The version that If-Match is held against; None where nothing exists yet.
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verb(Generic[S, B]):
+    """One thing that can be done: what it locks, what it must know, who may, what follows, what is said."""
+
+    action: str
+    names: Callable[[Request[B]], Iterable[str]]
+    load: Callable[[Reader, Request[B]], Awaitable[Loaded[S]]]
+    permit: Callable[[Actor, str, Any], Permit]
+    decide: Callable[[S, Request[B]], Change]
+    render: Callable[[Change, Permit], Rendered]
+    #: Whether the request must say by If-Match which version it has seen; where it may, it is checked.
+    conditional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stored answer, new or replayed."""
+
+    answer: Answer
+    replayed: bool
+
+
+async def command(store: Store, verb: Verb[S, B], request: Request[B]) -> Outcome:
+    """Do `verb` once, whoever else tries the same. Raises a Refusal, which commits nothing, or Busy."""
+    until = monotonic() + PATIENCE
+    attempt = 0
+    async with store.streams(verb.names(request)):
+        while monotonic() < until:
+            async with store.reading() as read:
+                loaded = await verb.load(read, request)
+            permit = verb.permit(request.actor, verb.action, loaded.situation)
+            # After the load: had a twin committed in between, its success must not be told as a refusal.
+            if old := await store.answered(request.scope, request.key):
+                if old.request != request.digest:
+                    raise errors.KeyReused
+                return Outcome(old, replayed=True)
+            request.check_if_match(loaded.version, needed=verb.conditional)
+            change = verb.decide(loaded.facts, request)
+            answer = _answer(request, verb.render(change, permit))
+            if isinstance(await store.commit(change.answering(answer)), Committed):
+                if change.facts:
+                    await store.grown()
+                return Outcome(answer, replayed=False)
+            attempt += 1
+            await _jitter(attempt)
+    raise errors.Busy
+
+
+def _answer(request: Request[Any], rendered: Rendered) -> Answer:
+    return Answer(
+        scope=request.scope,
+        key=request.key,
+        request=request.digest,
+        status=rendered.status,
+        body=orjson.dumps(rendered.body),
+        headers=rendered.headers,
+        at=request.at.now,
+    )
+
+
+async def _jitter(attempt: int) -> None:
+    await asyncio.sleep(random.uniform(0, min(0.002 * 2**attempt, 0.1)))
+
+
+React = Callable[[Known, Any, Heard, Moment], Change]
+Wants = Callable[[Any, Heard], Iterable[Want]]
+Streams = Callable[[Any, Heard], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What a service does when it hears an event, and what it must know for that."""
+
+    react: React
+    wants: Wants = lambda event, heard: ()
+    streams: Streams = lambda event, heard: ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hears:
+    """What one service hears: its consumer group, the topics, and a reaction per event type."""
+
+    group: str
+    topics: tuple[str, ...]
+    reactions: Mapping[str, Reaction]
+    #: For a type that is not in our catalogue: somebody newer said it. The event is None.
+    otherwise: Reaction | None = None
+    #: The published language: an event model by type.
+    catalogue: Mapping[str, Any] = field(default_factory=dict)
+
+    def reaction(self, heard: Heard) -> tuple[Reaction | None, Any]:
+        """The reaction to an event, with its data. Raises Poison where the data cannot be understood."""
+        model = self.catalogue.get(heard.type)
+        if model is None:
+            name = heard.type.rpartition(".v")[0]
+            if any(known.rpartition(".v")[0] == name for known in self.catalogue):
+                raise errors.Poison(f"未知的事件主版本:{heard.type}", code="unknown-version")
+            return self.otherwise, None
+        try:
+            return self.reactions.get(heard.type), model.model_validate(orjson.loads(heard.value))
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors())
+            raise errors.Poison(f"事件数据不符合约定:{faults}", code="incompatible") from error
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the events of a batch; for metrics, redrives and tests."""
+
+    applied: list[Heard] = field(default_factory=list)
+    old: list[Heard] = field(default_factory=list)
+    held: list[Heard] = field(default_factory=list)
+    parked: list[tuple[Heard, str]] = field(default_factory=list)
+    unreadable: int = 0
+
+
+class Leave(Exception):
+    """Another process owns the partition: stop reading it, leave the group and join again."""
+
+
+class Broken(Exception):
+    """A reaction failed in a way that is our fault; `heard` says on which event."""
+
+    def __init__(self, heard: Heard, error: Exception) -> None:
+        super().__init__(f"{heard.id}: {type(error).__name__}: {error}")
+        self.heard = heard
+
+
+async def consume(
+    store: Store,
+    hears: Hears,
+    records: Sequence[Record],
+    fence: Fence,
+    clock: Clock,
+    condemned: Mapping[str, str] | None = None,
+) -> Report:
+    """Apply a batch of one partition: effects, gates and the position in one commit.
+
+    `condemned` events, by id, are parked with the reason given instead of being reacted to.
+    Raises Leave when the fence is lost, Broken when a reaction fails, Transient when the store is down.
+    """
+    events, unread = _decoded(records, clock)
+    attempt = 0
+    async with store.streams("/".join(event.gate) for event in events):
+        while True:
+            async with store.reading() as read:
+                known = await _known(read, hears, events)
+            change, report = fold(known, hears, events, clock, condemned or {})
+            report.unreadable = len(unread)
+            match await _commit(store, change.putting(*unread).under(fence), events):
+                case Committed():
+                    if change.facts:
+                        await store.grown()
+                    return report
+                case FenceLost():
+                    raise Leave
+                case Conflict():
+                    attempt += 1
+                    await _jitter(attempt)
+
+
+async def drain(
+    store: Store,
+    hears: Hears,
+    gate: tuple[str, str],
+    clock: Clock,
+    *,
+    fetched: Sequence[Heard] = (),
+    retry: bool = False,
+    dry_run: bool = False,
+) -> Report:
+    """Apply what waits at a gate, in order, together with `fetched` events, in one commit.
+
+    `gate` is (source, stream). With `retry` a parked key is tried again: it is parked anew where it fails.
+    A dry run decides everything and stores nothing.
+    """
+    source, stream = gate
+    attempt = 0
+    async with store.streams([f"heard/{source}:{stream}"]):
+        while True:
+            async with store.reading() as read:
+                waiting = await _waiting(read, source, stream)
+                events = sorted({e.seq: e for e in (*waiting, *fetched)}.values(), key=lambda e: e.seq)
+                known = await _known(read, hears, events)
+            unpark = Change()
+            parked = known.one(schema.ParkedKey, source, stream)
+            if parked and retry:
+                unpark = unpark.deleting(parked)
+                known.learn(unpark)
+            change, report = fold(known, hears, events, clock, {})
+            done = [held_event(event, clock) for event in (*report.applied, *report.old)]
+            change = Change.all_of([unpark, change, Change().deleting(*done)])
+            if dry_run or not (report.applied or report.old or report.parked):
+                return report
+            if isinstance(await _commit(store, change, events), Committed):
+                if change.facts:
+                    await store.grown()
+                return report
+            attempt += 1
+            await _jitter(attempt)
+
+
+async def _commit(store: Store, change: Change, events: Sequence[Heard]) -> engine.Outcome:
+    """Commit; what the database cannot take is a reaction's fault, on one of these events."""
+    try:
+        return await store.commit(change)
+    except errors.Transient:
+        raise
+    except Exception as error:
+        if not events:
+            raise
+        raise Broken(events[-1], error) from error
+
+
+def fold(
+    known: Known, hears: Hears, events: Iterable[Heard], clock: Clock, condemned: Mapping[str, str]
+) -> tuple[Change, Report]:
+    """React to each event whose turn it is; hold those that came early, park those that cannot be."""
+    steps: list[Change] = []
+    report = Report()
+    for event in events:
+        step = _step(known, hears, event, clock, condemned, report)
+        known.learn(step)
+        steps.append(step)
+    return Change.all_of(steps), report
+
+
+def _step(
+    known: Known,
+    hears: Hears,
+    event: Heard,
+    clock: Clock,
+    condemned: Mapping[str, str],
+    report: Report,
+) -> Change:
+    gate = known.head(*event.gate)
+    if event.seq <= gate.seq:
+        report.old.append(event)
+        return Change()
+    blocked = known.one(schema.ParkedKey, source_of(event), event.stream)
+    if blocked or event.seq > gate.seq + 1:
+        report.held.append(event)
+        return Change().putting(held_event(event, clock))
+    at = Moment(clock.now(), event.trace)
+    try:
+        if event.id in condemned:
+            raise errors.Poison(condemned[event.id], code="failed")
+        reaction, data = hears.reaction(event)
+        step = reaction.react(known, data, event, at) if reaction else Change()
+    except (errors.Refusal, errors.Poison) as why:
+        report.parked.append((event, str(why)))
+        return _park(event, why, at)
+    except Exception as error:
+        raise Broken(event, error) from error
+    report.applied.append(event)
+    return step.ending(gate, seq=event.seq, digest=event.chain)
+
+
+def _park(event: Heard, why: errors.Refusal | errors.Poison, at: Moment) -> Change:
+    key = schema.ParkedKey(
+        source=source_of(event),
+        stream=event.stream,
+        seq=event.seq,
+        type=event.type,
+        reason=str(why),
+        trace=event.trace.correlation,
+        since=at.now,
+    )
+    return Change().putting(key, _held(event, at))
+
+
+def held_event(event: Heard, clock: Clock) -> schema.HeldEvent:
+    """The row that keeps an event until its turn comes."""
+    return _held(event, Moment(clock.now(), event.trace))
+
+
+def _held(event: Heard, at: Moment) -> schema.HeldEvent:
+    return schema.HeldEvent(
+        source=source_of(event),
+        stream=event.stream,
+        seq=event.seq,
+        headers=dict(event.attributes),
+        value=event.value,
+        since=at.now,
+    )
+
+
+def source_of(event: Heard) -> str:
+    """The short name of the service that said it."""
+    return event.source.rpartition("/")[2]
+
+
+async def _waiting(read: Reader, source: str, stream: str) -> list[Heard]:
+    table = schema.table(schema.HeldEventRow)
+    statement = select(table).where(table.c.source == source, table.c.stream == stream)
+    return [
+        envelope.restored(held.headers, held.value) for held in await read.all(schema.HeldEvent, statement)
+    ]
+
+
+async def _known(read: Reader, hears: Hears, events: Sequence[Heard]) -> Known:
+    """Heads and rows that these events' gates and reactions need, in one query per table."""
+    streams: list[tuple[str, str]] = [event.gate for event in events]
+    wants = [Want(schema.ParkedKey, (source_of(event), event.stream)) for event in events]
+    for event in events:
+        try:
+            reaction, data = hears.reaction(event)
+        except errors.Poison:
+            continue  # it is parked when its turn comes
+        if reaction:
+            streams += reaction.streams(data, event)
+            wants += reaction.wants(data, event)
+    return await read.known(streams, wants)
+
+
+def _decoded(records: Sequence[Record], clock: Clock) -> tuple[list[Heard], list[schema.ParkedRecord]]:
+    events: list[Heard] = []
+    unread: list[schema.ParkedRecord] = []
+    for record in records:
+        try:
+            events.append(envelope.read(record))
+        except envelope.Unreadable as why:
+            unread.append(
+                schema.ParkedRecord(
+                    topic=record.partition.topic,
+                    partition=record.partition.number,
+                    offset=record.offset,
+                    key=record.key,
+                    value=record.value,
+                    headers={name: value.decode("latin-1") for name, value in record.headers},
+                    reason=str(why),
+                    since=clock.now(),
+                )
+            )
+    return events, unread

@@ -1,0 +1,74 @@
+"""Citations of law, in one form: 「行政处罚法第四十二条第一款」; a rule without one is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+#: Laws that rules may cite: short name -> (full title, number of its last article).
+LAWS = {
+    "行政处罚法": ("中华人民共和国行政处罚法（2021年修订）", 86),
+    "行政强制法": ("中华人民共和国行政强制法（2011年）", 71),
+}
+
+_DIGITS = {c: n for n, c in enumerate("零一二三四五六七八九")}
+_NUMERAL = "[零一二三四五六七八九十百]+"
+_CITATION = re.compile(
+    rf"(?P<law>{'|'.join(LAWS)})第(?P<article>{_NUMERAL})条"
+    rf"(?:第(?P<paragraph>{_NUMERAL})款)?(?:第(?P<item>{_NUMERAL})项)?"
+)
+_CITES_SOMETHING = re.compile(rf"第(?:{_NUMERAL}|\d+)条")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Citation:
+    """An article of law, with paragraph (款) and item (项) where they are named; 0 where not."""
+
+    law: str
+    article: int
+    paragraph: int = 0
+    item: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.law}第{chinese(self.article)}条"
+        text += f"第{chinese(self.paragraph)}款" if self.paragraph else ""
+        return text + (f"第{chinese(self.item)}项" if self.item else "")
+
+
+def read(text: str) -> tuple[Citation, ...]:
+    """The citations in 「……、……」; ValueError unless the whole text is citations of known articles."""
+    return tuple(_one(part) for part in text.split("、"))
+
+
+def cites_an_article(text: str) -> bool:
+    """Whether free text from an official names an article at all, of whatever law."""
+    return _CITES_SOMETHING.search(text) is not None
+
+
+def number(numeral: str) -> int:
+    """The number that a Chinese numeral below 1000 writes."""
+    total = digit = 0
+    for character in numeral:
+        if character in _DIGITS:
+            digit = _DIGITS[character]
+        else:
+            total += (digit or 1) * (100 if character == "百" else 10)
+            digit = 0
+    return total + digit
+
+
+def chinese(value: int) -> str:
+    """A number below 100 as a Chinese numeral, as statutes write it."""
+    tens, ones = divmod(value, 10)
+    text = "" if tens == 0 else "十" if tens == 1 else f"{'零一二三四五六七八九'[tens]}十"
+    return text + ("零一二三四五六七八九"[ones] if ones or not tens else "")
+
+
+def _one(text: str) -> Citation:
+    found = _CITATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"不是可识别的法律依据：{text!r}")
+    parts = [number(found[name]) if found[name] else 0 for name in ("article", "paragraph", "item")]
+    if not 1 <= parts[0] <= LAWS[found["law"]][1]:
+        raise ValueError(f"{found['law']}没有第{parts[0]}条")
+    return Citation(found["law"], *parts)

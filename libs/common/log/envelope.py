@@ -1,0 +1,167 @@
+"""The envelope: a fact as a CloudEvents 1.0 event, binary on Kafka, structured over HTTP.
+
+Data is thin: ids, codes and dates. `chain` is the digest of the stream's chain at this fact, so that every
+service that hears it is a witness. A codec of our own on orjson; the CloudEvents SDK is the test's oracle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+
+from libs.common import proof
+from libs.common.clock import Trace
+from libs.common.log.seam import Outgoing, Record
+from libs.common.store.schema import JournalEntry
+
+SPECVERSION = "1.0"
+#: Largest event that may travel, in bytes of public part and headers.
+LARGEST = 64 * 1024
+#: What others may do with the data of an event: it holds ids, codes and dates only.
+CLASSIFICATION = "internal"
+
+#: Attributes that an event of ours always has; `time` repeats `recordedtime` for generic readers.
+REQUIRED = (
+    "id",
+    "source",
+    "type",
+    "subject",
+    "sequence",
+    "recordedtime",
+    "actedon",
+    "correlationid",
+    "chain",
+)
+
+
+class Unreadable(Exception):
+    """These bytes are not an event of ours; they are parked alone, as they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event as it arrived, read but not yet understood: its data is still raw."""
+
+    id: str
+    source: str
+    type: str
+    stream: str  #: the subject, e.g. case/<id>
+    seq: int
+    recorded_at: datetime
+    acted_on: date
+    chain: bytes
+    trace: Trace
+    attributes: Mapping[str, str]
+    value: bytes
+
+    @property
+    def gate(self) -> tuple[str, str]:
+        """The head under which a consumer keeps how far it has applied this stream."""
+        return "heard", f"{self.source.rsplit('/', 1)[-1]}:{self.stream}"
+
+    def public(self) -> dict[str, Any]:
+        """The public part as the chain covers it."""
+        names = ("id", "source", "subject", "type", "recordedtime", "actedon", "correlationid")
+        return {
+            **{name: self.attributes[name] for name in names},
+            "causationid": self.attributes.get("causationid", ""),
+            "sequence": self.seq,
+            "data": orjson.loads(self.value),
+        }
+
+
+def attributes_of(entry: JournalEntry) -> tuple[dict[str, str], Any]:
+    """A journal entry's CloudEvents attributes (strings) and its data."""
+    public = orjson.loads(entry.public)
+    data = public.pop("data")
+    public["sequence"] = str(public["sequence"])
+    attributes = {name: value for name, value in public.items() if value}
+    attributes |= {
+        "specversion": SPECVERSION,
+        "time": attributes["recordedtime"],
+        "partitionkey": attributes["subject"],
+        "dataclassification": CLASSIFICATION,
+        "chain": entry.digest.hex(),
+    }
+    if entry.traceparent:
+        attributes["traceparent"] = entry.traceparent
+    return attributes, data
+
+
+def outgoing(entry: JournalEntry) -> Outgoing:
+    """A journal entry as the record that the relay publishes (Kafka binding, binary mode)."""
+    attributes, data = attributes_of(entry)
+    headers = [(f"ce_{name}", value.encode()) for name, value in sorted(attributes.items())]
+    headers.append(("content-type", b"application/json"))
+    return Outgoing(attributes["subject"], proof.canonical(data), tuple(headers))
+
+
+def structured(entry: JournalEntry) -> dict[str, Any]:
+    """A journal entry as a structured CloudEvent, for JSON answers."""
+    attributes, data = attributes_of(entry)
+    return {**attributes, "datacontenttype": "application/json", "data": data}
+
+
+def read(record: Record) -> Heard:
+    """A record as an event. Raises Unreadable."""
+    if len(record.value) > LARGEST:
+        raise Unreadable("the record is too large")
+    try:
+        attributes = {
+            name[3:]: value.decode("utf-8") for name, value in record.headers if name.startswith("ce_")
+        }
+        key = record.key.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"a header or the key is not UTF-8: {error}") from error
+    heard = _heard(attributes, record.value)
+    if key != heard.stream:
+        raise Unreadable(f"the key {key!r} is not the subject {heard.stream!r}")
+    return heard
+
+
+def read_structured(event: Mapping[str, Any]) -> Heard:
+    """A structured CloudEvent, as a journal gives it, as an event. Raises Unreadable."""
+    attributes = {name: value for name, value in event.items() if name != "data" and isinstance(value, str)}
+    return _heard(attributes, proof.canonical(event.get("data")))
+
+
+def restored(attributes: Mapping[str, str], value: bytes) -> Heard:
+    """An event that was held or parked here before."""
+    return _heard(attributes, value)
+
+
+def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
+    missing = [name for name in REQUIRED if not attributes.get(name)]
+    if missing or attributes.get("specversion") != SPECVERSION:
+        raise Unreadable(f"not a CloudEvents {SPECVERSION} event of ours; missing: {', '.join(missing)}")
+    try:
+        heard = Heard(
+            id=attributes["id"],
+            source=attributes["source"],
+            type=attributes["type"],
+            stream=attributes["subject"],
+            seq=int(attributes["sequence"]),
+            recorded_at=datetime.fromisoformat(attributes["recordedtime"]),
+            acted_on=date.fromisoformat(attributes["actedon"]),
+            chain=bytes.fromhex(attributes["chain"]),
+            trace=Trace(attributes["correlationid"], attributes["id"], attributes.get("traceparent", "")),
+            attributes=dict(attributes),
+            value=value,
+        )
+        orjson.loads(value)
+    except ValueError as error:
+        raise Unreadable(str(error)) from error
+    if heard.seq < 1 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
+        raise Unreadable("sequence, chain or recordedtime is out of range")
+    return heard
+
+
+def fingerprint(record: Record) -> str:
+    """A name for bytes that are no event."""
+    headers = b"".join(name.encode() + value for name, value in record.headers)
+    return hashlib.sha256(record.key + headers + record.value).hexdigest()

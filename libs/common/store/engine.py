@@ -1,0 +1,236 @@
+"""The seam between the store and its two engines, and what a commit may answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Column, Executable, select, tuple_
+from sqlalchemy.engine import Dialect
+from sqlmodel import SQLModel
+
+from libs.common.change import Change, Fact, Head, Write
+from libs.common.store import schema
+
+P = TypeVar("P", bound=schema.Entry)
+
+#: Rows of an answer, each a mapping from column to value.
+Rows = Sequence[Mapping[Any, Any]]
+Fetch = Callable[[Executable, Mapping[str, Any] | None], Awaitable[Rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """All of the Change is stored, durably."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A head had moved on, or a key existed: nothing is stored; load and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceLost:
+    """Another process owns this partition now: nothing is stored; leave it."""
+
+
+Outcome = Committed | Conflict | FenceLost
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A row that a reaction must know: by its key, or with `key=None` every row of a small table."""
+
+    entry: type[schema.Entry]
+    key: tuple[Any, ...] | None = None
+
+
+class Known:
+    """What a batch of reactions knows: rows and heads as read, overlaid by what earlier ones decided."""
+
+    def __init__(self, heads: Iterable[Head], entries: Iterable[schema.Entry]) -> None:
+        self._heads = {head.stream: head for head in heads}
+        self._rows: dict[str, dict[tuple[Any, ...], schema.Entry]] = {}
+        for entry in entries:
+            self._put(entry)
+
+    def head(self, kind: str, id: str) -> Head:
+        """The stream's head, a new one if it does not exist."""
+        return self._heads.get(f"{kind}/{id}") or Head(kind, id)
+
+    def one(self, entry: type[P], *key: Any) -> P | None:
+        """The row with this key. It must have been wanted, or decided in this batch."""
+        return self._rows.get(entry.TABLE, {}).get(key)  # type: ignore[return-value]
+
+    def all(self, entry: type[P]) -> list[P]:
+        """Every known row of a table, in the order of its keys."""
+        rows = self._rows.get(entry.TABLE, {})
+        return [rows[key] for key in sorted(rows)]  # type: ignore[misc]
+
+    def learn(self, change: Change) -> None:
+        """Overlay what `change` decided, so that the next reaction of the batch sees it."""
+        for row in change.rows:
+            if row.write is Write.DELETE:
+                self._rows.get(row.table, {}).pop(row.key, None)
+            else:
+                self._put(row.entry)
+        for head in change.own:
+            self._heads[head.stream] = change.end_of(self._heads.get(head.stream, head))
+
+    def _put(self, entry: schema.Entry) -> None:
+        values = entry.columns
+        self._rows.setdefault(entry.TABLE, {})[tuple(values[name] for name in entry.KEY)] = entry
+
+
+class Reader:
+    """Reads in one go. Read a stream's head before its rows: then a row that moved shows as a conflict."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+
+    async def rows(self, statement: Executable, **parameters: Any) -> Rows:
+        """The answer's rows as mappings."""
+        return await self._fetch(statement, parameters or None)
+
+    async def head(self, kind: str, id: str) -> Head:
+        """The stream's head, a new one if it does not exist."""
+        found = await self.heads([(kind, id)])
+        return found[0] if found else Head(kind, id)
+
+    async def heads(self, streams: Iterable[tuple[str, str]]) -> list[Head]:
+        """The heads of those streams that exist."""
+        names = list(streams)
+        if not names:
+            return []
+        table = schema.table(schema.HeadRow)
+        statement = select(table).where(tuple_(table.c.kind, table.c.id).in_(names))
+        return [Head(**row) for row in await self._fetch(statement, None)]
+
+    async def one(self, entry: type[P], **key: Any) -> P | None:
+        """The row with these values, or None."""
+        found = await self.all(entry, select(table_of(entry)).filter_by(**key).limit(1))
+        return found[0] if found else None
+
+    async def all(self, entry: type[P], statement: Executable | None = None) -> list[P]:
+        """Rows as plain entries; without a statement, the whole table."""
+        if statement is None:
+            statement = select(table_of(entry))
+        return [entry.model_construct(**row) for row in await self._fetch(statement, None)]
+
+    async def known(self, streams: Iterable[tuple[str, str]], wants: Iterable[Want]) -> Known:
+        """Heads first, then the wanted rows, one query per table."""
+        heads = await self.heads(dict.fromkeys(streams))
+        keys: dict[type[schema.Entry], dict[tuple[Any, ...], None] | None] = {}
+        for want in wants:
+            if want.key is None or keys.get(want.entry, {}) is None:
+                keys[want.entry] = None
+            else:
+                keys.setdefault(want.entry, {})[want.key] = None  # type: ignore[index]
+        entries: list[schema.Entry] = []
+        for entry, wanted in keys.items():
+            table = table_of(entry)
+            columns = tuple_(*(table.c[name] for name in entry.KEY))
+            chosen = select(table) if wanted is None else select(table).where(columns.in_(list(wanted)))
+            entries += await self.all(entry, chosen)
+        return Known(heads, entries)
+
+
+class Engine(Protocol):
+    """What PostgreSQL and SQLite each do in their own way; one conformance suite runs over both."""
+
+    #: SQL for the database's own clock, in seconds since 1970.
+    NOW: str
+
+    async def commit(self, change: Change) -> Outcome:
+        """Store all of it or nothing. Raises errors.Transient when the database is down."""
+
+    async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+        """One writing statement in a transaction of its own."""
+
+    def reading(self) -> AbstractAsyncContextManager[Reader]:
+        """A reader on one connection, given back at the end."""
+
+    async def announce(self) -> None:
+        """Tell other processes that the journal has grown; may be lost."""
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` when another process announces; returns at once."""
+
+    async def close(self) -> None: ...
+
+
+def table_of(entry: type[schema.Entry]) -> Any:
+    """The SQLAlchemy table of a plain entry."""
+    return SQLModel.metadata.tables[entry.TABLE]
+
+
+#: Values of rows to be written to one table in one way.
+Writes = tuple[str, Write, list[Mapping[str, Any]]]
+
+
+def writes(change: Change) -> list[Writes]:
+    """All rows that `change` writes, by table and write; equal shapes give equal statements."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in change.folded_rows():
+        groups.setdefault((row.table, row.write.value), []).append(row.values)
+    if change.facts:
+        groups["journal", Write.INSERT.value] = [_journal_row(fact) for fact in change.facts]
+    if change.answer:
+        groups["answers", Write.INSERT.value] = [_fields(change.answer)]
+    return [(table, Write(write), rows) for (table, write), rows in sorted(groups.items())]
+
+
+@lru_cache(maxsize=512)
+def written_columns(table: str, write: Write) -> tuple[tuple[Column[Any], ...], tuple[Column[Any], ...]]:
+    """The columns that a write gives values for, and the key among them.
+
+    The journal's position is given by the database and `published_at` by the relay alone.
+    """
+    columns = SQLModel.metadata.tables[table].columns
+    keys = tuple(column for column in columns if column.primary_key)
+    if write is Write.DELETE:
+        return keys, keys
+    given = (c for c in columns if table != "journal" or c.name not in ("position", "published_at"))
+    return tuple(given), keys
+
+
+def upsert(columns: Sequence[Column[Any]], keys: Sequence[Column[Any]]) -> str:
+    """The clause that turns an INSERT into a PUT; both engines speak it."""
+    changed = ", ".join(f'"{c.name}" = excluded."{c.name}"' for c in columns if c not in keys)
+    target = ", ".join(f'"{key.name}"' for key in keys)
+    return f" ON CONFLICT ({target}) DO " + (f"UPDATE SET {changed}" if changed else "NOTHING")
+
+
+class Binder:
+    """Turns a row's values into what one driver takes, with the processors of SQLAlchemy's types."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._processors: dict[tuple[Column[Any], ...], list[tuple[str, Any]]] = {}
+
+    def values(self, columns: tuple[Column[Any], ...], row: Mapping[str, Any]) -> list[Any]:
+        """The values of `row` in the order of `columns`."""
+        processors = self._processors.get(columns)
+        if processors is None:
+            processors = [(column.name, self._processor(column)) for column in columns]
+            self._processors[columns] = processors
+        return [process(row[name]) if process else row[name] for name, process in processors]
+
+    def _processor(self, column: Column[Any]) -> Any:
+        return column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _journal_row(fact: Fact) -> dict[str, Any]:
+    row = _fields(fact)
+    trace = row.pop("trace")
+    row["correlation"], row["causation"] = trace.correlation, trace.causation
+    row["traceparent"] = trace.traceparent
+    return row
