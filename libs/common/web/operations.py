@@ -1,0 +1,248 @@
+"""What every service offers to the other services and to its operators: journal, witnesses, parked keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy import select
+from sqlmodel import col
+from sqlmodel import select as select_rows
+
+from libs.common import edge, errors
+from libs.common.change import Change
+from libs.common.log import envelope
+from libs.common.log.envelope import Heard
+from libs.common.permit import Actor, Permit
+from libs.common.store import schema
+from libs.common.store.engine import Reader
+from libs.common.store.schema import (
+    HeldEventRow,
+    JournalEntry,
+    JournalRow,
+    ParkedKey,
+    ParkedKeyRow,
+    ParkedRecord,
+    ParkedRecordRow,
+)
+from libs.common.web import routes as strict
+from libs.common.web.asked import Asked, Doing, asks, does
+from libs.common.web.fields import In, Text
+
+#: Entries that one answer of the journal gives at most.
+PAGE = 500
+
+#: A permit for what belongs to the installation and to no case: the service's own gate decides.
+Gate = Callable[[Actor, str], Permit]
+
+
+class FilterIn(In):
+    """Which parked keys; what is left out matches all."""
+
+    source: Annotated[str, Text(1, 40)] | None = None
+    stream: Annotated[str, Text(1, 200)] | None = None
+    type: Annotated[str, Text(1, 200)] | None = None
+
+
+class RedriveIn(In):
+    """重新处理：which keys, at most how many, and whether only to say what would happen."""
+
+    filter: FilterIn = field(default_factory=FilterIn)
+    dry_run: bool
+    limit: Annotated[int, Query(ge=1, le=200)] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Redriven:
+    results: tuple[dict[str, Any], ...]
+
+
+def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
+    """The routes of one service; `gate` is its permit."""
+    router = strict.router(prefix="", tag="运行")
+
+    @router.get("/v1/journal")
+    async def journal(
+        asked: Annotated[Asked, asks("journal.read")],
+        stream: Annotated[str, Query(min_length=3, max_length=200, pattern=r"^[a-z_]+/.+$")],
+        after: Annotated[int, Query(ge=0)] = 0,
+    ) -> Response:
+        """事件日志：某一流中序号大于 after 的事件（供其他服务补缺）。"""
+        gate(asked.actor, asked.action)
+        kind, _, id_ = stream.partition("/")
+        statement = (
+            select_rows(JournalRow)
+            .where(col(JournalRow.kind) == kind, col(JournalRow.id) == id_, col(JournalRow.seq) > after)
+            .order_by(col(JournalRow.seq))
+            .limit(PAGE)
+        )
+        async with asked.reading() as read:
+            entries = await read.all(JournalEntry, statement)
+        events = [envelope.structured(entry) for entry in entries]
+        return asked.show(events, media="application/cloudevents-batch+json")
+
+    @router.get("/v1/witnesses")
+    async def witnesses(
+        asked: Annotated[Asked, asks("witness.read")],
+        source: Annotated[str, Query(min_length=1, max_length=40)],
+        stream: Annotated[str, Query(min_length=3, max_length=200)],
+    ) -> Response:
+        """见证：本服务最后收到的该流链首；与来源服务的证明互相印证。"""
+        gate(asked.actor, asked.action)
+        async with asked.reading() as read:
+            head = await read.head("heard", f"{source}:{stream}")
+        if head.is_new:
+            raise errors.NotFound
+        return asked.show({"source": source, "stream": stream, "seq": head.seq, "digest": head.digest.hex()})
+
+    @router.get("/v1/parked")
+    async def parked(asked: Annotated[Asked, asks("parked.read")]) -> Response:
+        """搁置的事件：按流列出原因和排队数，以及无法读取的原始记录。"""
+        gate(asked.actor, asked.action)
+        async with asked.reading() as read:
+            keys = await _parked_keys(read, FilterIn(), PAGE)
+            waiting = await _waiting(read)
+            records = await read.all(ParkedRecord, select_rows(ParkedRecordRow).limit(PAGE))
+        return asked.show(
+            {
+                "data": [_shown_key(key, waiting) for key in keys],
+                "records": [_shown_record(record) for record in records],
+            }
+        )
+
+    @router.post("/v1/redrives", status_code=201)
+    async def redrive(doing: Annotated[Doing, does("parked.redrive")], body: RedriveIn) -> Response:
+        """重新处理搁置的事件：先试算，再执行；留有操作记录。"""
+        gate(doing.actor, doing.action)
+        if old := await doing.replay():
+            return old
+        results = await _redrive(doing, hears, body)
+        return await doing.do(_trail(gate, _Redriven(tuple(results))), body)
+
+    return router
+
+
+async def _redrive(doing: Doing, hears: edge.Hears, body: RedriveIn) -> list[dict[str, Any]]:
+    """Each key by itself, in the order of its events; one that fails again is parked again."""
+    here = doing.here
+    async with doing.reading() as read:
+        keys = await _parked_keys(read, body.filter, body.limit)
+        records = [] if body.filter.stream else await read.all(ParkedRecord)
+    results = []
+    for key in keys:
+        report = await edge.drain(
+            here.store, hears, (key.source, key.stream), here.clock, retry=True, dry_run=body.dry_run
+        )
+        results.append(_told(key.source, key.stream, report))
+    for record in records[: body.limit - len(keys)]:
+        results.append(await _redrive_record(doing, hears, record, body.dry_run))
+    return results
+
+
+async def _redrive_record(
+    doing: Doing, hears: edge.Hears, record: ParkedRecord, dry_run: bool
+) -> dict[str, Any]:
+    """Bytes that a newer release may be able to read; until then they stay as they are."""
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    try:
+        heard = _reread(record)
+    except envelope.Unreadable as why:
+        return {"record": place, "applied": 0, "parked": [{"reason": str(why)}]}
+    here = doing.here
+    gate = (edge.source_of(heard), heard.stream)
+    report = await edge.drain(here.store, hears, gate, here.clock, fetched=[heard], dry_run=dry_run)
+    if not dry_run:
+        await here.store.commit(Change().deleting(record))
+    return {"record": place, **_told(*gate, report)}
+
+
+def _reread(record: ParkedRecord) -> Heard:
+    attributes = {name[3:]: value for name, value in record.headers.items() if name.startswith("ce_")}
+    return envelope.restored(attributes, record.value)
+
+
+def _told(source: str, stream: str, report: edge.Report) -> dict[str, Any]:
+    return {
+        "source": source,
+        "stream": stream,
+        "applied": len(report.applied),
+        "parked": [{"seq": heard.seq, "reason": reason} for heard, reason in report.parked],
+        "waiting": len(report.held),
+    }
+
+
+def _trail(gate: Gate, done: _Redriven) -> edge.Verb[_Redriven, RedriveIn]:
+    """The verb that keeps who did it, why and with what result."""
+
+    async def load(read: Reader, request: edge.Request[RedriveIn]) -> edge.Loaded[_Redriven]:
+        return edge.Loaded(None, done)
+
+    def decide(facts: _Redriven, request: edge.Request[RedriveIn]) -> Change:
+        chosen = request.body.filter.model_dump(exclude_none=True)
+        row = schema.Redrive(
+            id=request.at.new_id("redrive"),
+            person=request.actor.person,
+            agency=request.actor.agency,
+            at=request.at.now,
+            dry_run=request.body.dry_run,
+            reason=request.reason,
+            chosen=chosen,
+            results=list(facts.results),
+        )
+        return Change().inserting(row)
+
+    def render(change: Change, permit: Permit) -> edge.Rendered:
+        row = change.written(schema.Redrive)
+        return edge.Rendered({"id": row.id, "dry_run": row.dry_run, "data": row.results})
+
+    return edge.Verb(
+        action="parked.redrive",
+        names=lambda request: (),
+        load=load,
+        permit=lambda actor, action, situation: gate(actor, action),
+        decide=decide,
+        render=render,
+    )
+
+
+async def _parked_keys(read: Reader, chosen: FilterIn, limit: int) -> list[ParkedKey]:
+    statement = select_rows(ParkedKeyRow).order_by(col(ParkedKeyRow.since)).limit(limit)
+    for name, value in chosen.model_dump(exclude_none=True).items():
+        statement = statement.where(getattr(ParkedKeyRow, name) == value)
+    return await read.all(ParkedKey, statement)
+
+
+async def _waiting(read: Reader) -> dict[tuple[str, str], int]:
+    table = schema.table(HeldEventRow)
+    rows = await read.rows(select(table.c.source, table.c.stream))
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        name = (row["source"], row["stream"])
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _shown_key(key: ParkedKey, waiting: dict[tuple[str, str], int]) -> dict[str, Any]:
+    return {
+        "source": key.source,
+        "stream": key.stream,
+        "seq": key.seq,
+        "type": key.type,
+        "reason": key.reason,
+        "trace_id": key.trace,
+        "since": key.since.isoformat(),
+        "waiting": waiting.get((key.source, key.stream), 0),
+    }
+
+
+def _shown_record(record: ParkedRecord) -> dict[str, Any]:
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "bytes": len(record.value),
+        "reason": record.reason,
+        "since": record.since.isoformat(),
+    }
