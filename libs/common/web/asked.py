@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote
 
 import orjson
 from fastapi import Depends, Header, Request, Response
@@ -136,7 +137,10 @@ class Asks:
 
 @dataclass(frozen=True, slots=True)
 class Does:
-    """The dependency behind `does`: also reads the headers that every write takes."""
+    """The dependency behind `does`: also reads the headers that every write takes.
+
+    Headers are ASCII: a Chinese Audit-Reason comes percent-encoded, as in a URL.
+    """
 
     action: str
 
@@ -154,7 +158,7 @@ class Does:
                 errors=({"pointer": "", "code": "idempotency-key", "detail": "缺少或不合格式"},),
             )
         return Doing(
-            http, actor, self.action, idempotency_key, _version(if_match), (audit_reason or "").strip()
+            http, actor, self.action, idempotency_key, _version(if_match), unquote(audit_reason or "").strip()
         )
 
 

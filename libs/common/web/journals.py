@@ -24,7 +24,7 @@ class HttpJournals:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`urls` by service name; `token` gives a fresh access token for each question."""
-        self._urls: dict[str, str] = dict(urls)
+        self._urls = {str(name): url for name, url in urls.items()}
         self._token = token
         self._client = httpx.AsyncClient(timeout=5.0, transport=transport, trust_env=False)
 
