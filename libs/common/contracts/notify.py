@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from libs.common.contracts.event import Event
 
 SOURCE = "/services/notify"
+
+Severity = Literal["info", "action", "urgent", "alarm"]
+
+#: Names the layout of what a receipt's signature covers.
+RECEIPT = "liandong-receipt-1"
 
 
 class NoticeIssued(Event):
@@ -18,11 +23,13 @@ class NoticeIssued(Event):
     agency: str
     event: str  #: the id of the event it tells of
     about: str  #: the subject of that event, e.g. case/<id>
-    severity: Literal["info", "action", "urgent", "alarm"]
+    severity: Severity
+    sign: bool = False  #: whether the agency is asked to sign for it (签收)
+    notice_digest: str = ""  #: SHA-256 over the notice's canonical content, hex
 
 
 class NoticeReceived(Event):
-    """签收: the agency signed for a notice; the receipt can be verified offline."""
+    """签收: the agency signed for a notice; the signed receipt travels whole and can be verified offline."""
 
     TYPE: ClassVar[str] = "liandong.notice.received.v1"
     SOURCE: ClassVar[str] = SOURCE
@@ -31,3 +38,26 @@ class NoticeReceived(Event):
     agency: str
     event: str
     about: str
+    event_chain: str  #: where the event stands in its stream's chain, hex
+    notice_digest: str
+    signed_at: str  #: RFC 3339, as it was signed
+    key: str  #: id of notify's key
+    signature: str  #: Ed25519 over the canonical JSON of `signed()`, base64url
+
+    def signed(self) -> dict[str, str]:
+        """What the signature covers."""
+        return {
+            "format": RECEIPT,
+            "receipt": self.receipt,
+            "notice": self.notice,
+            "agency": self.agency,
+            "event": self.event,
+            "about": self.about,
+            "event_chain": self.event_chain,
+            "notice_digest": self.notice_digest,
+            "signed_at": self.signed_at,
+        }
+
+    def proof(self) -> dict[str, Any]:
+        """The receipt as it is shown: what was signed, and the signature."""
+        return {"receipt": self.signed(), "signature": {"key": self.key, "value": self.signature}}

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, ProducerClosed, for_code
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -643,13 +643,13 @@ async def _end_producer(producer: AIOKafkaProducer) -> None:
     """Throw a producer away.
 
     Its own `stop` first sends all that is queued: after an outage that would be a second copy of what its
-    successor publishes, and for a topic that is gone it never ends. So the sender is ended before it, and
-    what was queued is failed; nobody waits for that any more.
+    successor publishes, and for a topic that is gone it never ends. Without a sender it only hangs up. A
+    sender waits for what is under way, unless it is cancelled a second time, as the timeout does.
     """
+    sender, producer._sender = producer._sender, None
     with contextlib.suppress(KafkaError, TimeoutError):
         async with asyncio.timeout(SLICE):
-            await producer._sender.close()
-    producer._message_accumulator.fail_all(ProducerClosed())
+            await sender.close()
     async with asyncio.timeout(PATIENCE / 2):
         await producer.stop()
 

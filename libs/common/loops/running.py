@@ -79,7 +79,7 @@ class Loops:
 
     async def _start(self) -> None:
         for name, loop in (
-            ("listen", self._listen),
+            ("listen", self.store.listen),
             ("relay", self.relay.run),
             ("consumer", self.consumer.run),
             ("filler", self.filler.run),
@@ -103,9 +103,6 @@ class Loops:
                 _log.exception("%s failed", name, extra={"action": "loop_failed"})
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, 5.0)
-
-    async def _listen(self) -> None:
-        await self.store.listen()
 
     async def _gauges(self) -> None:
         while True:

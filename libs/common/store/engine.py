@@ -158,7 +158,7 @@ class Engine(Protocol):
         """Tell other processes that the journal has grown; may be lost."""
 
     async def listen(self, heard: Callable[[], None]) -> None:
-        """Call `heard` when another process announces; returns at once."""
+        """Call `heard` whenever another process announces. Raises Transient when the connection is lost."""
 
     async def close(self) -> None: ...
 

@@ -1,51 +1,43 @@
-"""PostgreSQL: a Change is one statement, conditional on every lock; a large one is one short transaction.
+"""PostgreSQL: a Change is one statement, conditional on every lock, and those that wait share one.
 
-The statement locks first (the fence, then heads by kind and id, each only if the one before held), opens a
-gate if all were as expected, and only then writes, every part behind that gate. Under READ COMMITTED a lock
-that had to wait looks at the row again, so a head that moved meanwhile closes the gate. Its text depends on
-the Change's shape alone and is cached; the driver prepares it once per connection.
+`statement` writes the text; this file alone speaks to the driver. A Change too large for a statement of its
+own shape is one short transaction with the same locks in the same order.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from itertools import count
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import Column, Executable
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common import errors
-from libs.common.change import Change, Fence, Head, Write, in_lock_order
+from libs.common.change import Change, Fence, Write
+from libs.common.store import statement
 from libs.common.store.engine import (
-    Binder,
     Committed,
     Conflict,
     FenceLost,
     Outcome,
     Reader,
     Rows,
-    Writes,
     upsert,
     writes,
     written_columns,
 )
+from libs.common.store.grouping import GroupCommit
 
 #: A Change with more locks and rows than this is written as a transaction: its shape would not come again.
 ONE_STATEMENT = 48
 #: Where a process tells the others that its journal has grown.
 CHANNEL = "liandong_journal"
 
-_DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-_BIND = Binder(_DIALECT)
 _CONFLICTS = (
     asyncpg.UniqueViolationError,
     asyncpg.DeadlockDetectedError,
@@ -88,17 +80,13 @@ class PostgresEngine:
                 "server_settings": {"statement_timeout": "20000", "lock_timeout": "10000"},
             },
         )
-        self._listener: asyncpg.Connection[Any] | None = None
         self._announcing: asyncio.Task[None] | None = None
+        self._group = GroupCommit(self._commit_alone, self._commit_together)
 
     async def commit(self, change: Change) -> Outcome:
-        async with self._driver() as connection:
-            try:
-                if _size(change) <= ONE_STATEMENT:
-                    return await _commit_at_once(connection, change)
-                return await _commit_large(connection, change)
-            except _CONFLICTS:
-                return Conflict()
+        if statement.may_share(change) and _size(change) <= ONE_STATEMENT:
+            return await self._group.commit(change)
+        return await self._commit_alone(change)
 
     async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         with _Translated():
@@ -123,16 +111,41 @@ class PostgresEngine:
             self._announcing = asyncio.create_task(self._notify())
 
     async def listen(self, heard: Callable[[], None]) -> None:
+        lost = asyncio.Event()
         with _Translated():
-            self._listener = await asyncpg.connect(_plain(self._url), timeout=5)
-            await self._listener.add_listener(CHANNEL, lambda *_: heard())
+            listener = await asyncpg.connect(_plain(self._url), timeout=5)
+        listener.add_termination_listener(lambda _: lost.set())
+        try:
+            with _Translated():
+                await listener.add_listener(CHANNEL, lambda *_: heard())
+            await lost.wait()
+        finally:
+            listener.terminate()
+        raise errors.Transient("数据库连接中断")
 
     async def close(self) -> None:
+        await self._group.finish()
         if self._announcing:
             await asyncio.gather(self._announcing, return_exceptions=True)
-        if self._listener and not self._listener.is_closed():
-            await self._listener.close()
         await self._db.dispose()
+
+    async def _commit_alone(self, change: Change) -> Outcome:
+        async with self._driver() as connection:
+            try:
+                if _size(change) <= ONE_STATEMENT:
+                    return await _commit_one(connection, change)
+                return await _commit_large(connection, change)
+            except _CONFLICTS:
+                return Conflict()
+
+    async def _commit_together(self, changes: Sequence[Change]) -> set[int] | None:
+        """The numbers of those committed; None where one spoils the statement for all."""
+        prepared = statement.many(changes)
+        async with self._driver() as connection:
+            try:
+                return {row["n"] for row in await connection.fetch(prepared.text, *prepared.parameters)}
+            except (*_CONFLICTS, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+                return None
 
     async def _notify(self) -> None:
         try:
@@ -180,164 +193,15 @@ def _size(change: Change) -> int:
     return len(change.own) + len(change.relied) + len(change.rows) + len(change.facts) + len(change.numbered)
 
 
-async def _commit_at_once(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
+async def _commit_one(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
     if any(head.is_new for head in change.relied):
         return Conflict()  # nothing can be locked where there is no row; the decision must own it
-    groups = writes(change)
-    shape = _Shape(
-        fenced=change.fence is not None,
-        locks=tuple((head.is_new, owned) for head, owned in _locks(change)),
-        groups=tuple((table, write, len(rows)) for table, write, rows in groups),
-        numbered=tuple((row.counter, row.table) for row in change.numbered),
-    )
-    found = await connection.fetchrow(_statement(shape), *_parameters(change, groups))
+    prepared = statement.one(change)
+    found = await connection.fetchrow(prepared.text, *prepared.parameters)
     assert found is not None
     if change.fence and not found["fenced"]:
         return FenceLost()
     return Committed() if found["open"] else Conflict()
-
-
-def _locks(change: Change) -> list[tuple[Head, bool]]:
-    owned = {head.stream for head in change.own}
-    return [(head, head.stream in owned) for head in in_lock_order((*change.own, *change.relied))]
-
-
-def _parameters(change: Change, groups: Sequence[Writes]) -> list[Any]:
-    """In the order in which `_statement` numbers them."""
-    values: list[Any] = []
-    if fence := change.fence:
-        values += [fence.group, fence.topic, fence.partition, fence.epoch, fence.next]
-        values += [fence.then, fence.last_id]
-    after = {head.stream: head for head in change.heads_after()}
-    for head, owned in _locks(change):
-        values += [head.kind, head.id]
-        if not head.is_new:
-            values.append(head.version)
-        if owned:
-            values += [after[head.stream].seq, after[head.stream].digest]
-    for table, write, rows in groups:
-        columns, _ = written_columns(table, write)
-        for row in rows:
-            values += _BIND.values(columns, row)
-    for taken in change.numbered:
-        values += _BIND.values(_without_position(taken.table), taken.values)
-    return values
-
-
-class _Shape(tuple[Any, ...]):
-    """What a statement's text depends on."""
-
-    def __new__(
-        cls,
-        *,
-        fenced: bool,
-        locks: tuple[tuple[bool, bool], ...],
-        groups: tuple[tuple[str, Write, int], ...],
-        numbered: tuple[tuple[str, str], ...],
-    ) -> _Shape:
-        return super().__new__(cls, (fenced, locks, groups, numbered))
-
-
-@lru_cache(maxsize=1024)
-def _statement(shape: _Shape) -> str:
-    fenced, locks, groups, numbered = shape
-    numbers = count(1)
-    locking: list[str] = []
-    writing: list[str] = []
-    if fenced:
-        lock, write = _fence_parts(numbers)
-        locking.append(lock)
-        writing.append(write)
-    last = "fence" if fenced else None
-    for n, (is_new, owned) in enumerate(locks):
-        lock, write, last = _head_parts(n, is_new, owned, last, numbers)
-        locking += [lock] if lock else []
-        writing += [write] if write else []
-    gate = f"(SELECT count(*) = 1 FROM {last})" if last else "true"
-    parts = [*locking, f"gate AS MATERIALIZED (SELECT {gate} AS open)", *writing]
-    parts += [
-        f"w{n} AS ({_write_part(t, write, rows, numbers)})" for n, (t, write, rows) in enumerate(groups)
-    ]
-    parts += _numbered_parts(numbered, numbers)
-    passed = "(SELECT count(*) = 1 FROM fence)" if fenced else "true"
-    return "WITH " + ",\n".join(parts) + f"\nSELECT {passed} AS fenced, open FROM gate"
-
-
-def _fence_parts(numbers: Iterator[int]) -> tuple[str, str]:
-    group, topic, partition, epoch, following, then, last_id = (f"${next(numbers)}" for _ in range(7))
-    where = f'"group" = {group} AND topic = {topic} AND partition = {partition}'
-    where += f" AND epoch = {epoch} AND next = {following}"
-    lock = f"fence AS MATERIALIZED (SELECT 1 FROM positions WHERE {where} FOR UPDATE)"
-    moved = f"UPDATE positions SET next = {then}, last_id = {last_id} WHERE {where} AND {_OPEN}"
-    return lock, f"moved AS ({moved})"
-
-
-_OPEN = "(SELECT open FROM gate)"
-
-
-def _head_parts(
-    n: int, is_new: bool, owned: bool, last: str | None, numbers: Iterator[int]
-) -> tuple[str, str, str | None]:
-    """The lock of one head, what is written to it, and the name of the newest lock."""
-    kind, id_ = f"${next(numbers)}", f"${next(numbers)}"
-    if is_new:
-        seq, digest = f"${next(numbers)}", f"${next(numbers)}"
-        values = f"{kind}::varchar, {id_}::varchar, 1, {seq}::integer, {digest}::bytea"
-        insert = f"INSERT INTO heads (kind, id, version, seq, digest) SELECT {values} WHERE {_OPEN}"
-        return "", f"h{n} AS ({insert})", last
-    version = f"${next(numbers)}"
-    where = f"kind = {kind} AND id = {id_} AND version = {version}"
-    before = f" AND (SELECT count(*) = 1 FROM {last})" if last else ""
-    mode = "UPDATE" if owned else "SHARE"
-    lock = f"l{n} AS MATERIALIZED (SELECT 1 FROM heads WHERE {where}{before} FOR {mode})"
-    if not owned:
-        return lock, "", f"l{n}"
-    seq, digest = f"${next(numbers)}", f"${next(numbers)}"
-    update = f"UPDATE heads SET version = version + 1, seq = {seq}, digest = {digest}"
-    return lock, f"h{n} AS ({update} WHERE {where} AND {_OPEN})", f"l{n}"
-
-
-def _write_part(table: str, write: Write, rows: int, numbers: Iterator[int]) -> str:
-    columns, keys = written_columns(table, write)
-    values = ", ".join(f"({_casts(columns, numbers)})" for _ in range(rows))
-    names = ", ".join(f'"{column.name}"' for column in columns)
-    if write is Write.DELETE:
-        return f"DELETE FROM {table} WHERE ({names}) IN (VALUES {values}) AND {_OPEN}"
-    insert = f"INSERT INTO {table} ({names}) SELECT * FROM (VALUES {values}) AS v WHERE {_OPEN}"
-    return insert + upsert(columns, keys) if write is Write.PUT else insert
-
-
-def _numbered_parts(numbered: Sequence[tuple[str, str]], numbers: Iterator[int]) -> Iterator[str]:
-    """Positions from each counter, its row locked last, then the rows that take them."""
-    offsets: dict[str, int] = {}
-    for counter, _ in numbered:
-        offsets[counter] = offsets.get(counter, 0) + 1
-    for counter, taken in offsets.items():
-        yield (
-            f"c_{counter} AS (INSERT INTO counters (name, position) SELECT '{counter}', {taken}"
-            f" WHERE {_OPEN} ON CONFLICT (name) DO UPDATE SET position = counters.position + {taken}"
-            f" RETURNING position - {taken} AS base)"
-        )
-    seen: dict[str, int] = {}
-    for n, (counter, table) in enumerate(numbered):
-        seen[counter] = seen.get(counter, 0) + 1
-        columns = _without_position(table)
-        names = ", ".join(f'"{column.name}"' for column in columns)
-        values = _casts(columns, numbers)
-        yield (
-            f"n{n} AS (INSERT INTO {table} (position, {names})"
-            f" SELECT base + {seen[counter]}, {values} FROM c_{counter})"
-        )
-
-
-def _without_position(table: str) -> tuple[Column[Any], ...]:
-    columns, _ = written_columns(table, Write.INSERT)
-    return tuple(column for column in columns if column.name != "position")
-
-
-def _casts(columns: Iterable[Column[Any]], numbers: Iterator[int]) -> str:
-    """Placeholders with their types: a bare parameter in a SELECT list would be taken for text."""
-    return ", ".join(f"${next(numbers)}::{column.type.compile(_DIALECT)}" for column in columns)
 
 
 async def _commit_large(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
@@ -360,7 +224,7 @@ async def _commit_large(connection: asyncpg.Connection[Any], change: Change) -> 
 async def _lock_large(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
     if change.fence and not await _pass_fence(connection, change.fence):
         return FenceLost()
-    expected = [head for head, _ in _locks(change) if not head.is_new]
+    expected = [head for head, _ in statement.locks(change) if not head.is_new]
     found = await connection.fetch(
         "SELECT h.kind, h.id, h.version FROM heads h"
         " JOIN unnest($1::varchar[], $2::varchar[]) AS w (kind, id) USING (kind, id)"
@@ -409,11 +273,11 @@ async def _write_large(connection: asyncpg.Connection[Any], change: Change) -> N
         places = [f"${n}" for n in range(1, len(columns) + 1)]
         names = ", ".join(f'"{column.name}"' for column in columns)
         if write is Write.DELETE:
-            statement = f"DELETE FROM {table} WHERE ({names}) = ({', '.join(places)})"
+            text = f"DELETE FROM {table} WHERE ({names}) = ({', '.join(places)})"
         else:
-            statement = f"INSERT INTO {table} ({names}) VALUES ({', '.join(places)})"
-            statement += upsert(columns, keys) if write is Write.PUT else ""
-        await connection.executemany(statement, [_BIND.values(columns, row) for row in rows])
+            text = f"INSERT INTO {table} ({names}) VALUES ({', '.join(places)})"
+            text += upsert(columns, keys) if write is Write.PUT else ""
+        await connection.executemany(text, [statement.BIND.values(columns, row) for row in rows])
 
 
 async def _take_positions(connection: asyncpg.Connection[Any], change: Change) -> list[int]:

@@ -107,6 +107,7 @@ class SqliteEngine:
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """There is no other process."""
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         self._jobs.put(None)

@@ -105,7 +105,7 @@ class Store:
         await self._engine.announce()
 
     async def listen(self) -> None:
-        """Start hearing of growth in other processes."""
+        """Hear of growth in other processes until cancelled. Raises Transient when the connection is lost."""
         await self._engine.listen(self._wake)
 
     async def unpublished(self, most: int) -> list[schema.JournalEntry]:

@@ -1,0 +1,289 @@
+"""The text and parameters by which PostgreSQL commits Changes in one statement; no driver, no state.
+
+`one` is a single Change with scalar parameters, its text depending on the Change's shape alone. `many` is
+several Changes that touch nothing of each other's, with arrays, each behind a gate of its own. Both lock
+first, heads in the order (kind, id), and write only where every lock was as expected. Under READ COMMITTED a
+lock that had to wait looks at the row again, so a head that moved meanwhile closes the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.engine import Dialect
+
+from libs.common.change import Change, Head, Write, in_lock_order
+from libs.common.store.engine import Binder, Writes, upsert, writes, written_columns
+
+DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+BIND = Binder(DIALECT)
+
+_OPEN = "(SELECT open FROM gate)"
+_PASSED = "n IN (SELECT n FROM passed)"
+
+
+class Statement(NamedTuple):
+    """What the driver is given."""
+
+    text: str
+    parameters: list[Any]
+
+
+def locks(change: Change) -> list[tuple[Head, bool]]:
+    """Every head that is locked, in order, and whether the Change owns it."""
+    owned = {head.stream for head in change.own}
+    return [(head, head.stream in owned) for head in in_lock_order((*change.own, *change.relied))]
+
+
+def one(change: Change) -> Statement:
+    """The statement that commits one Change; it answers `fenced` and `open`."""
+    groups = writes(change)
+    shape = _Shape(
+        fenced=change.fence is not None,
+        locks=tuple((head.is_new, owned) for head, owned in locks(change)),
+        groups=tuple((table, write, len(rows)) for table, write, rows in groups),
+        numbered=tuple((row.counter, row.table) for row in change.numbered),
+    )
+    return Statement(_text_of_one(shape), _scalars(change, groups))
+
+
+class _Shape(NamedTuple):
+    """What the text for one Change depends on."""
+
+    fenced: bool
+    locks: tuple[tuple[bool, bool], ...]  #: is new, is owned
+    groups: tuple[tuple[str, Write, int], ...]
+    numbered: tuple[tuple[str, str], ...]  #: counter, table
+
+
+def _scalars(change: Change, groups: Sequence[Writes]) -> list[Any]:
+    """The parameters, in the order in which the text numbers them."""
+    values: list[Any] = []
+    if fence := change.fence:
+        values += [fence.group, fence.topic, fence.partition, fence.epoch, fence.next]
+        values += [fence.then, fence.last_id]
+    after = {head.stream: head for head in change.heads_after()}
+    for head, owned in locks(change):
+        values += [head.kind, head.id]
+        if not head.is_new:
+            values.append(head.version)
+        if owned:
+            values += [after[head.stream].seq, after[head.stream].digest]
+    for table, write, rows in groups:
+        columns, _ = written_columns(table, write)
+        for row in rows:
+            values += BIND.values(columns, row)
+    for taken in change.numbered:
+        values += BIND.values(_without_position(taken.table), taken.values)
+    return values
+
+
+@lru_cache(maxsize=1024)
+def _text_of_one(shape: _Shape) -> str:
+    numbers = count(1)
+    locking: list[str] = []
+    writing: list[str] = []
+    last = None
+    if shape.fenced:
+        lock, write = _fence_parts(numbers)
+        locking.append(lock)
+        writing.append(write)
+        last = "fence"
+    for n, (is_new, owned) in enumerate(shape.locks):
+        lock, write, last = _head_parts(n, is_new, owned, last, numbers)
+        locking += [lock] if lock else []
+        writing += [write] if write else []
+    gate = f"(SELECT count(*) = 1 FROM {last})" if last else "true"
+    parts = [*locking, f"gate AS MATERIALIZED (SELECT {gate} AS open)", *writing]
+    for n, (table, way, rows) in enumerate(shape.groups):
+        parts.append(f"w{n} AS ({_write_part(table, way, rows, numbers)})")
+    parts += _numbered_parts(shape.numbered, numbers)
+    passed = "(SELECT count(*) = 1 FROM fence)" if shape.fenced else "true"
+    return "WITH " + ",\n".join(parts) + f"\nSELECT {passed} AS fenced, open FROM gate"
+
+
+def _fence_parts(numbers: Iterator[int]) -> tuple[str, str]:
+    group, topic, partition, epoch, following, then, last_id = (f"${next(numbers)}" for _ in range(7))
+    where = f'"group" = {group} AND topic = {topic} AND partition = {partition}'
+    where += f" AND epoch = {epoch} AND next = {following}"
+    lock = f"fence AS MATERIALIZED (SELECT 1 FROM positions WHERE {where} FOR UPDATE)"
+    moved = f"UPDATE positions SET next = {then}, last_id = {last_id} WHERE {where} AND {_OPEN}"
+    return lock, f"moved AS ({moved})"
+
+
+def _head_parts(
+    n: int, is_new: bool, owned: bool, last: str | None, numbers: Iterator[int]
+) -> tuple[str, str, str | None]:
+    """The lock of one head, what is written to it, and the name of the newest lock."""
+    kind, id_ = f"${next(numbers)}", f"${next(numbers)}"
+    if is_new:
+        seq, digest = f"${next(numbers)}", f"${next(numbers)}"
+        values = f"{kind}::varchar, {id_}::varchar, 1, {seq}::integer, {digest}::bytea"
+        insert = f"INSERT INTO heads (kind, id, version, seq, digest) SELECT {values} WHERE {_OPEN}"
+        return "", f"h{n} AS ({insert})", last
+    version = f"${next(numbers)}"
+    where = f"kind = {kind} AND id = {id_} AND version = {version}"
+    before = f" AND (SELECT count(*) = 1 FROM {last})" if last else ""
+    mode = "UPDATE" if owned else "SHARE"
+    lock = f"l{n} AS MATERIALIZED (SELECT 1 FROM heads WHERE {where}{before} FOR {mode})"
+    if not owned:
+        return lock, "", f"l{n}"
+    seq, digest = f"${next(numbers)}", f"${next(numbers)}"
+    update = f"UPDATE heads SET version = version + 1, seq = {seq}, digest = {digest}"
+    return lock, f"h{n} AS ({update} WHERE {where} AND {_OPEN})", f"l{n}"
+
+
+def _write_part(table: str, write: Write, rows: int, numbers: Iterator[int]) -> str:
+    columns, keys = written_columns(table, write)
+    values = ", ".join(f"({_casts(columns, numbers)})" for _ in range(rows))
+    if write is Write.DELETE:
+        return f"DELETE FROM {table} WHERE ({_names(columns)}) IN (VALUES {values}) AND {_OPEN}"
+    insert = f"INSERT INTO {table} ({_names(columns)}) SELECT * FROM (VALUES {values}) AS v WHERE {_OPEN}"
+    return insert + upsert(columns, keys) if write is Write.PUT else insert
+
+
+def _numbered_parts(numbered: Sequence[tuple[str, str]], numbers: Iterator[int]) -> Iterator[str]:
+    """Positions from each counter, its row locked last, then the rows that take them."""
+    counts: dict[str, int] = {}
+    for counter, _ in numbered:
+        counts[counter] = counts.get(counter, 0) + 1
+    for counter, taken in counts.items():
+        yield (
+            f"c_{counter} AS (INSERT INTO counters (name, position) SELECT '{counter}', {taken}"
+            f" WHERE {_OPEN} ON CONFLICT (name) DO UPDATE SET position = counters.position + {taken}"
+            f" RETURNING position - {taken} AS base)"
+        )
+    seen: dict[str, int] = {}
+    for n, (counter, table) in enumerate(numbered):
+        seen[counter] = seen.get(counter, 0) + 1
+        columns = _without_position(table)
+        yield (
+            f"n{n} AS (INSERT INTO {table} (position, {_names(columns)})"
+            f" SELECT base + {seen[counter]}, {_casts(columns, numbers)} FROM c_{counter})"
+        )
+
+
+def _without_position(table: str) -> tuple[Column[Any], ...]:
+    columns, _ = written_columns(table, Write.INSERT)
+    return tuple(column for column in columns if column.name != "position")
+
+
+def _names(columns: Iterable[Column[Any]]) -> str:
+    return ", ".join(f'"{column.name}"' for column in columns)
+
+
+def _casts(columns: Iterable[Column[Any]], numbers: Iterator[int]) -> str:
+    """Placeholders with their types: a bare parameter in a SELECT list would be taken for text."""
+    return ", ".join(f"${next(numbers)}::{_type(column)}" for column in columns)
+
+
+def _type(column: Column[Any]) -> str:
+    return column.type.compile(DIALECT)
+
+
+def may_share(change: Change) -> bool:
+    """Whether the Change may stand in a group at all: consumers and numbered rows go alone."""
+    return change.fence is None and not change.numbered and not any(h.is_new for h in change.relied)
+
+
+def touches(change: Change) -> tuple[set[str], set[Any]]:
+    """The streams that the Change owns or relies on, and the rows it writes, as keys of a group."""
+    rows: set[Any] = {(row.table, row.key) for row in change.rows}
+    if change.answer:
+        rows.add(("answers", (change.answer.scope, change.answer.key)))
+    return {head.stream for head in (*change.own, *change.relied)}, rows
+
+
+def many(changes: Sequence[Change]) -> Statement:
+    """The statement that commits those of `changes` whose heads are as read; it answers their numbers.
+
+    No head owned by one may be touched by another, and no two may write one row: see `may_share`, `touches`.
+    """
+    groups: dict[tuple[str, Write], list[tuple[int, Mapping[str, Any]]]] = {}
+    for n, change in enumerate(changes):
+        for table, write, rows in writes(change):
+            groups.setdefault((table, write), []).extend((n, row) for row in rows)
+    order = sorted(groups, key=lambda group: (group[0], group[1].value))
+    parameters: list[Any] = [len(changes)]
+    parameters += _transposed(_read_heads(changes), 4)
+    parameters += _transposed(_heads_after(changes, new=False), 5)
+    parameters += _transposed(_heads_after(changes, new=True), 5)
+    for table, write in order:
+        columns, _ = written_columns(table, write)
+        numbered = [[n, *BIND.values(columns, row)] for n, row in groups[table, write]]
+        parameters += _transposed(numbered, 1 + len(columns))
+    return Statement(_text_of_many(tuple(order)), parameters)
+
+
+def _read_heads(changes: Sequence[Change]) -> list[list[Any]]:
+    return [
+        [n, head.kind, head.id, head.version]
+        for n, change in enumerate(changes)
+        for head in (*change.own, *change.relied)
+        if not head.is_new
+    ]
+
+
+def _heads_after(changes: Sequence[Change], *, new: bool) -> list[list[Any]]:
+    return [
+        [n, head.kind, head.id, head.seq, head.digest]
+        for n, change in enumerate(changes)
+        for head in change.heads_after()
+        if (head.version == 1) is new
+    ]
+
+
+def _transposed(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    return [[row[column] for row in rows] for column in range(width)]
+
+
+@lru_cache(maxsize=256)
+def _text_of_many(groups: tuple[tuple[str, Write], ...]) -> str:
+    numbers = count(2)
+    want = _unnest(("integer", "varchar", "varchar", "integer"), numbers)
+    ends = ("integer", "varchar", "varchar", "integer", "bytea")
+    moved, made = _unnest(ends, numbers), _unnest(ends, numbers)
+    parts = [
+        f"want AS MATERIALIZED (SELECT * FROM {want} AS w (n, kind, id, version))",
+        "locked AS MATERIALIZED (SELECT kind, id, version FROM heads"
+        " WHERE (kind, id) IN (SELECT kind, id FROM want) ORDER BY kind, id FOR UPDATE)",
+        "passed AS MATERIALIZED (SELECT n FROM generate_series(0, $1::integer - 1) AS g (n)"
+        " WHERE NOT EXISTS (SELECT 1 FROM want w WHERE w.n = g.n AND NOT EXISTS"
+        " (SELECT 1 FROM locked l WHERE l.kind = w.kind AND l.id = w.id AND l.version = w.version)))",
+        "moved AS (UPDATE heads h SET version = h.version + 1, seq = u.seq, digest = u.digest"
+        f" FROM {moved} AS u (n, kind, id, seq, digest)"
+        f" WHERE h.kind = u.kind AND h.id = u.id AND u.{_PASSED})",
+        "made AS (INSERT INTO heads (kind, id, version, seq, digest) SELECT kind, id, 1, seq, digest"
+        f" FROM {made} AS u (n, kind, id, seq, digest) WHERE {_PASSED})",
+    ]
+    for place, (table, write) in enumerate(groups):
+        parts.append(f"w{place} AS ({_many_part(table, write, numbers)})")
+    return "WITH " + ",\n".join(parts) + "\nSELECT n FROM passed"
+
+
+def _many_part(table: str, write: Write, numbers: Iterator[int]) -> str:
+    columns, keys = written_columns(table, write)
+    rows = _unnest(("integer", *(_array_type(column) for column in columns)), numbers)
+    source = f'{rows} WITH ORDINALITY AS u (n, {_names(columns)}, "place")'
+    if write is Write.DELETE:
+        chosen = f"SELECT {_names(columns)} FROM {source} WHERE {_PASSED}"
+        return f"DELETE FROM {table} WHERE ({_names(columns)}) IN ({chosen})"
+    values = ", ".join(f'"{c.name}"::{_type(c)}' for c in columns)
+    insert = f"INSERT INTO {table} ({_names(columns)}) SELECT {values} FROM {source} WHERE {_PASSED}"
+    insert += ' ORDER BY "place"'  # the journal's positions follow the order of facts
+    return insert + upsert(columns, keys) if write is Write.PUT else insert
+
+
+def _unnest(types: Iterable[str], numbers: Iterator[int]) -> str:
+    return "unnest(" + ", ".join(f"${next(numbers)}::{type_}[]" for type_ in types) + ")"
+
+
+def _array_type(column: Column[Any]) -> str:
+    """JSON travels as text and is cast row by row: arrays of it have no codec of their own."""
+    return "text" if isinstance(column.type.dialect_impl(DIALECT), JSONB) else _type(column)
