@@ -183,7 +183,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("liandong_events_applied_total", "counter", ("type",), "已生效的事件数，按类型"),
         Metric("liandong_events_held", "gauge", (), "因前序事件未到而暂存的事件数"),
         Metric("liandong_keys_parked", "gauge", (), "被搁置的流数"),
-        Metric("liandong_unroutable_total", "counter", ("type",), "无路由可送达、改送默认机关的事件数"),
+        Metric("liandong_events_unroutable", "gauge", ("type",), "无路由可送达、改送默认机关的事件数"),
         Metric("liandong_feed_readers", "gauge", ("feed",), "正在读取或等待的订阅者数"),
         Metric("liandong_filed_to_seen_seconds", "histogram", (), "从立案到对方可见的时间（秒）", _HOPS),
         Metric("liandong_alarms", "gauge", ("kind",), "当前告警数，按种类"),
@@ -248,9 +248,9 @@ class Metrics:
         """So many streams are parked."""
         self._gauge("liandong_keys_parked").set(count)
 
-    def unroutable(self, type: str) -> None:
+    def unroutable(self, type: str, count: int) -> None:
         """An event found no route and went to the default agency."""
-        self._counter("liandong_unroutable_total", type).inc()
+        self._gauge("liandong_events_unroutable", type).set(count)
 
     @contextmanager
     def reading(self, feed: str) -> Iterator[None]:

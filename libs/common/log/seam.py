@@ -6,6 +6,7 @@ a topic may be lost and made again. What makes effects happen once is in `edge` 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -51,6 +52,11 @@ class Polled:
     records: dict[Partition, Sequence[Record]] = field(default_factory=dict)
 
 
+def place(key: str, partitions: int) -> int:
+    """The partition of a key: the same in every process and on both logs, for ever."""
+    return zlib.crc32(key.encode()) % partitions
+
+
 class OffsetLost(Exception):
     """The position asked for does not exist (any more): never skip, stop with an alarm."""
 
@@ -68,10 +74,18 @@ class Subscription(Protocol):
     """A member of a consumer group."""
 
     async def poll(self, *, most: int, within: float) -> Polled:
-        """At most `most` records, waiting at most `within` seconds for the first. Raises OffsetLost."""
+        """At most `most` records, waiting at most `within` seconds for the first.
+
+        A partition that was taken away and given back stands in both sets: take revoked ones first. Raises
+        OffsetLost, after which that partition is silent until `seek`; errors.Transient when this subscription
+        is of no more use and a new one is needed.
+        """
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from `offset`; what was fetched before and lies elsewhere is dropped."""
+        """Read on from `offset`; what was fetched before and lies elsewhere is dropped.
+
+        It does nothing for a partition that has not been reported as assigned.
+        """
 
     def end(self, partition: Partition) -> int | None:
         """The offset after the newest record, as last heard; None before the first fetch."""
@@ -98,7 +112,7 @@ class Log(Protocol):
         """Join a group; the group's members share the partitions."""
 
     async def read_at(self, partition: Partition, offset: int) -> Record | None:
-        """The record at `offset`, None if there is none."""
+        """The record at `offset`, None if there is none. Raises errors.Transient when nobody can say."""
 
     async def ready(self) -> None:
         """Returns when the log answers. Raises errors.Transient when it does not."""

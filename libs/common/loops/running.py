@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +19,7 @@ from libs.common.loops.consumer import Consumer
 from libs.common.loops.filler import Filler
 from libs.common.loops.relay import Relay
 from libs.common.store import schema
+from libs.common.store.engine import Reader
 from libs.common.store.store import Store
 from libs.common.telemetry import Metrics, speaking
 
@@ -48,6 +49,7 @@ class Loops:
     relay: Relay
     consumer: Consumer
     filler: Filler
+    also_measure: Callable[[Reader], Awaitable[None]] | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _published: int = 0
     _failures: int = 0
@@ -122,6 +124,8 @@ class Loops:
             held = await read.rows(select(func.count().label("n")).select_from(_HELD))
             parked = await read.rows(select(func.count().label("n")).select_from(_PARKED))
             records = await read.rows(select(func.count().label("n")).select_from(_RECORDS))
+            if self.also_measure:
+                await self.also_measure(read)
         self.metrics.held(held[0]["n"])
         self.metrics.parked(parked[0]["n"])
         self.metrics.alarms("unreadable_record", records[0]["n"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -34,8 +34,8 @@ from libs.common.web.fields import In, Text
 #: Entries that one answer of the journal gives at most.
 PAGE = 500
 
-#: A permit for what belongs to the installation and to no case: the service's own gate decides.
-Gate = Callable[[Actor, str], Permit]
+#: The service's own gate: gives a permit for what belongs to the installation and to no case, or raises.
+Gate = Callable[[Reader, Actor, str], Awaitable[Permit]]
 
 
 class FilterIn(In):
@@ -70,7 +70,6 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
         after: Annotated[int, Query(ge=0)] = 0,
     ) -> Response:
         """事件日志：某一流中序号大于 after 的事件（供其他服务补缺）。"""
-        gate(asked.actor, asked.action)
         kind, _, id_ = stream.partition("/")
         statement = (
             select_rows(JournalRow)
@@ -79,6 +78,7 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
             .limit(PAGE)
         )
         async with asked.reading() as read:
+            await gate(read, asked.actor, asked.action)
             entries = await read.all(JournalEntry, statement)
         events = [envelope.structured(entry) for entry in entries]
         return asked.show(events, media="application/cloudevents-batch+json")
@@ -90,8 +90,8 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
         stream: Annotated[str, Query(min_length=3, max_length=200)],
     ) -> Response:
         """见证：本服务最后收到的该流链首；与来源服务的证明互相印证。"""
-        gate(asked.actor, asked.action)
         async with asked.reading() as read:
+            await gate(read, asked.actor, asked.action)
             head = await read.head("heard", f"{source}:{stream}")
         if head.is_new:
             raise errors.NotFound
@@ -100,8 +100,8 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
     @router.get("/v1/parked")
     async def parked(asked: Annotated[Asked, asks("parked.read")]) -> Response:
         """搁置的事件：按流列出原因和排队数，以及无法读取的原始记录。"""
-        gate(asked.actor, asked.action)
         async with asked.reading() as read:
+            await gate(read, asked.actor, asked.action)
             keys = await _parked_keys(read, FilterIn(), PAGE)
             waiting = await _waiting(read)
             records = await read.all(ParkedRecord, select_rows(ParkedRecordRow).limit(PAGE))
@@ -115,11 +115,12 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
     @router.post("/v1/redrives", status_code=201)
     async def redrive(doing: Annotated[Doing, does("parked.redrive")], body: RedriveIn) -> Response:
         """重新处理搁置的事件：先试算，再执行；留有操作记录。"""
-        gate(doing.actor, doing.action)
+        async with doing.reading() as read:
+            permit = await gate(read, doing.actor, doing.action)
         if old := await doing.replay():
             return old
         results = await _redrive(doing, hears, body)
-        return await doing.do(_trail(gate, _Redriven(tuple(results))), body)
+        return await doing.do(_trail(permit, _Redriven(tuple(results))), body)
 
     return router
 
@@ -173,7 +174,7 @@ def _told(source: str, stream: str, report: edge.Report) -> dict[str, Any]:
     }
 
 
-def _trail(gate: Gate, done: _Redriven) -> edge.Verb[_Redriven, RedriveIn]:
+def _trail(granted: Permit, done: _Redriven) -> edge.Verb[_Redriven, RedriveIn]:
     """The verb that keeps who did it, why and with what result."""
 
     async def load(read: Reader, request: edge.Request[RedriveIn]) -> edge.Loaded[_Redriven]:
@@ -201,7 +202,7 @@ def _trail(gate: Gate, done: _Redriven) -> edge.Verb[_Redriven, RedriveIn]:
         action="parked.redrive",
         names=lambda request: (),
         load=load,
-        permit=lambda actor, action, situation: gate(actor, action),
+        permit=lambda actor, action, situation: granted,
         decide=decide,
         render=render,
     )

@@ -1,0 +1,1 @@
+"""The three services of Liandong and the composition roots that start them."""

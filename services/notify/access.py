@@ -1,0 +1,113 @@
+"""Who may do what in `notify`: one pure permit(), asked by every way out.
+
+A notice belongs to the agency it is addressed to, and to nobody else. What is not named in RULES is denied.
+A thing that an actor may not know of is NotFound; creating is NotPermitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from libs.common import errors
+from libs.common.permit import Actor, Permit, Role
+
+#: The agency that a notice is addressed to, or that a question is about.
+ADDRESSEE = "addressee"
+#: An agency that is registered with the county.
+MEMBER = "member"
+#: The office of the joint meeting.
+COORDINATING = "coordinating"
+#: A service or an operator of this installation; related to no notice.
+INSTALLATION = "installation"
+
+HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
+COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.OPERATOR, Role.SERVICE
+OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which roles at which relation may; which relations know that the thing exists."""
+
+    zh: str
+    may: Mapping[str, frozenset[Role]]
+    #: Relations whose officials know that the thing exists: refused there is 403, elsewhere 404.
+    seen_by: frozenset[str] = frozenset()
+    #: Nothing is revealed by refusing a creation: 403.
+    open: bool = False
+
+
+def _only(relation: str, *roles: Role) -> dict[str, frozenset[Role]]:
+    return {relation: frozenset(roles)}
+
+
+_OVERSEEN = {ADDRESSEE: OFFICIALS, COORDINATING: frozenset({COORDINATOR, AUDITOR})}
+
+_WITNESSES = {
+    COORDINATING: frozenset({COORDINATOR, AUDITOR}),
+    INSTALLATION: frozenset({OPERATOR, SERVICE}),
+}
+
+RULES: Mapping[str, Rule] = {
+    "inbox.read": Rule("查看收件箱", _only(MEMBER, *OFFICIALS)),
+    "inbox.receive": Rule("批量签收", _only(MEMBER, HANDLER, APPROVER), open=True),
+    "notice.read": Rule("查看通知", _only(ADDRESSEE, *OFFICIALS)),
+    "notice.receive": Rule("签收", _only(ADDRESSEE, HANDLER, APPROVER), seen_by=frozenset({ADDRESSEE})),
+    "receipt.read": Rule("查看签收回执", _OVERSEEN),
+    "route.read": Rule("查看路由表", _only(MEMBER, *OFFICIALS)),
+    "route.check": Rule(
+        "校验路由表",
+        {COORDINATING: frozenset({COORDINATOR}), INSTALLATION: frozenset({OPERATOR})},
+        open=True,
+    ),
+    "explain.read": Rule("查询通知去向", _OVERSEEN),
+    "journal.read": Rule("取得事件日志", _only(INSTALLATION, SERVICE)),
+    "parked.read": Rule("查看搁置的事件", _only(INSTALLATION, OPERATOR)),
+    "parked.redrive": Rule("重新处理搁置的事件", _only(INSTALLATION, OPERATOR), open=True),
+    "witness.read": Rule("查看见证的链首", _WITNESSES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the actor's agency is, to the county and to the thing asked for."""
+
+    is_member: bool = False
+    coordinates: bool = False
+    #: What the agency is to the notice, the receipt, the question; empty where there is none.
+    relations: frozenset[str] = frozenset()
+
+
+def permit(actor: Actor, action: str, situation: Situation) -> Permit:
+    """Leave for `actor` to do `action`, or NotFound, or NotPermitted."""
+    rule = RULES[action]
+    relations = _relations(actor, situation)
+    granting = {relation for relation in relations if actor.roles & rule.may.get(relation, frozenset())}
+    if granting:
+        return Permit(action, frozenset(granting))
+    knows = relations & rule.seen_by and actor.roles & OFFICIALS
+    if rule.open or knows:
+        raise errors.NotPermitted
+    raise errors.NotFound
+
+
+def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:
+    """The permit, or None: for lists, which are empty for whoever may not see them."""
+    try:
+        return permit(actor, action, situation)
+    except (errors.NotFound, errors.NotPermitted):
+        return None
+
+
+def oversees(permit: Permit) -> bool:
+    """Whether the permit's holder asks for the whole county, not for their agency alone."""
+    return COORDINATING in permit.relations
+
+
+def _relations(actor: Actor, situation: Situation) -> set[str]:
+    # Who is not registered with the county is nothing to it, whatever they are called in a notice.
+    relations = {MEMBER} | situation.relations if situation.is_member else set()
+    if situation.is_member and situation.coordinates:
+        relations.add(COORDINATING)
+    return relations | ({INSTALLATION} if actor.roles & {OPERATOR, SERVICE} else set())

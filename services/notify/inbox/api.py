@@ -1,0 +1,275 @@
+"""Routes of the inbox: read it, sign for notices one by one or together, show receipts, explain."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Query, Response
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+from sqlalchemy import and_, func, or_
+from sqlmodel import col, select
+
+from libs.common import errors, wording
+from libs.common.change import Change
+from libs.common.contracts.notify import Severity
+from libs.common.edge import Loaded, Rendered, Request, Verb
+from libs.common.permit import Permit
+from libs.common.seal import SEALS, Seal
+from libs.common.store.engine import Reader
+from libs.common.web import routes
+from libs.common.web.asked import Asked, Doing, Here, asks, does, etag
+from libs.common.web.fields import In, Items, Text, Uscc
+from services.notify import access
+from services.notify.inbox import loads, rules
+from services.notify.inbox.rules import Batch, NoticeFile
+from services.notify.inbox.tables import Notice, NoticeRow, Receipt
+from services.notify.routing import loads as routing
+from services.notify.routing import rules as placing
+
+router = routes.router(prefix="", tag="收件箱")
+
+
+def _distinct(ids: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(ids)) != len(ids):
+        raise PydanticCustomError("repeated", "同一通知不得重复")
+    return ids
+
+
+class ReceiptIn(In):
+    """签收: nothing need be said but that it was received."""
+
+
+class ReceiptsIn(In):
+    """批量签收: all of these or none."""
+
+    notices: Annotated[
+        Items[Annotated[str, Text(1, 64)]],
+        Field(min_length=1, max_length=rules.BATCH),
+        AfterValidator(_distinct),
+    ]
+
+
+def _shown(notice: Notice) -> dict[str, Any]:
+    return {
+        "id": notice.id,
+        "agency": notice.agency,
+        "event": notice.event,
+        "event_chain": notice.event_chain,
+        "about": notice.about,
+        "type": notice.type,
+        "name": placing.called(notice.type),
+        "severity": notice.severity,
+        "urgency": notice.urgency,
+        "title": notice.title,
+        "body": notice.body,
+        "sign": notice.sign,
+        "state": notice.state,
+        "receipt": notice.receipt or None,
+        "issued_at": notice.issued_at.isoformat(timespec="microseconds"),
+        "digest": notice.digest,
+    }
+
+
+def _proof(receipt: Receipt) -> dict[str, Any]:
+    signature = {"key": receipt.key, "value": receipt.signature}
+    return {"receipt": json.loads(receipt.signed), "signature": signature}
+
+
+def _keys(here: Here) -> dict[str, Any]:
+    """Every key of ours that ever signed, so that an old receipt stays verifiable; none that signs tokens."""
+    return {"keys": [key for key in here.also["jwks"]["keys"] if key.get("use") == SEALS]}
+
+
+def _position(notice: Notice) -> str:
+    """An opaque cursor: what comes after this notice."""
+    place = f"{notice.issued_at.isoformat()} {notice.id}"
+    return base64.urlsafe_b64encode(place.encode()).rstrip(b"=").decode()
+
+
+def _placed(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, _, id_ = (
+            base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode().partition(" ")
+        )
+        issued_at = datetime.fromisoformat(at)
+    except (binascii.Error, ValueError):
+        issued_at, id_ = None, ""
+    if issued_at is None or issued_at.tzinfo is None or not id_:
+        fault = wording.fault("query:cursor", "cursor", "不是本系统给出的游标")
+        raise errors.Malformed("游标不可识别", errors=(fault,))
+    return issued_at, id_
+
+
+async def _page(
+    read: Reader, agency: str, filters: dict[str, Any], limit: int, cursor: str | None
+) -> Sequence[Notice]:
+    """Newest first, one more than asked for where there is more."""
+    statement = select(NoticeRow).where(col(NoticeRow.agency) == agency).filter_by(**filters)
+    if cursor is not None:
+        at, id_ = _placed(cursor)
+        earlier = and_(col(NoticeRow.issued_at) == at, col(NoticeRow.id) < id_)
+        statement = statement.where(or_(col(NoticeRow.issued_at) < at, earlier))
+    newest = (col(NoticeRow.issued_at).desc(), col(NoticeRow.id).desc())
+    return await read.all(Notice, statement.order_by(*newest).limit(limit + 1))
+
+
+async def _load_one(read: Reader, request: Request[Any]) -> Loaded[NoticeFile]:
+    file = await loads.notice_file(read, request.path["notice"])
+    situation = await loads.seen(read, request.actor, file.notice.agency)
+    return Loaded(situation, file, file.head.version)
+
+
+async def _load_batch(read: Reader, request: Request[ReceiptsIn]) -> Loaded[Batch]:
+    facts = await loads.batch(read, request.actor.agency, request.body.notices)
+    return Loaded(await routing.situation(read, request.actor), facts)
+
+
+def _receiving(here: Here) -> Verb[NoticeFile, ReceiptIn | None]:
+    """The verb that signs for one notice, with this installation's seal."""
+    seal: Seal = here.also["seal"]
+
+    def decide(s: NoticeFile, request: Request[ReceiptIn | None]) -> Change:
+        return rules.receive(s, by=request.actor, at=request.at, seal=seal)
+
+    def render(change: Change, permit: Permit) -> Rendered:
+        receipt = change.written(Receipt)
+        headers = {"etag": etag(change.version_of("notice")), "location": f"/v1/receipts/{receipt.id}"}
+        return Rendered({**_proof(receipt), "keys": _keys(here)}, headers=headers)
+
+    return Verb(
+        action="notice.receive",
+        names=lambda request: [f"notice/{request.path['notice']}"],
+        load=_load_one,
+        permit=access.permit,
+        decide=decide,
+        render=render,
+    )
+
+
+def _receiving_all(here: Here) -> Verb[Batch, ReceiptsIn]:
+    """The verb that signs for several notices in one Change."""
+    seal: Seal = here.also["seal"]
+
+    def decide(s: Batch, request: Request[ReceiptsIn]) -> Change:
+        return rules.receive_all(s, by=request.actor, at=request.at, seal=seal)
+
+    def render(change: Change, permit: Permit) -> Rendered:
+        receipts = [row.entry for row in change.rows if isinstance(row.entry, Receipt)]
+        return Rendered({"data": [_proof(receipt) for receipt in receipts], "keys": _keys(here)})
+
+    return Verb(
+        action="inbox.receive",
+        names=lambda request: [f"notice/{id_}" for id_ in request.body.notices],
+        load=_load_batch,
+        permit=access.permit,
+        decide=decide,
+        render=render,
+    )
+
+
+@router.get("/v1/inbox")
+async def inbox(
+    asked: Annotated[Asked, asks("inbox.read")],
+    state: Literal["unread", "received"] | None = None,
+    severity: Severity | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """本机关收件箱，新的在前；可按签收状态和级别筛选。"""
+    filters = {name: value for name, value in (("state", state), ("severity", severity)) if value}
+    async with asked.reading() as read:
+        situation = await routing.situation(read, asked.actor)
+        visible = access.permits(asked.actor, asked.action, situation)
+        found = await _page(read, asked.actor.agency, filters, limit, cursor) if visible else []
+    following = _position(found[limit - 1]) if len(found) > limit else None
+    return asked.show({"data": [_shown(notice) for notice in found[:limit]], "next": following})
+
+
+@router.get("/v1/inbox/counts")
+async def counts(asked: Annotated[Asked, asks("inbox.read")]) -> Response:
+    """收件箱计数：未签收、已签收、待签收，以及未签收的各级别件数。"""
+    groups = (col(NoticeRow.state), col(NoticeRow.severity), col(NoticeRow.sign))
+    statement = select(*groups, func.count().label("n")).where(col(NoticeRow.agency) == asked.actor.agency)
+    async with asked.reading() as read:
+        situation = await routing.situation(read, asked.actor)
+        visible = access.permits(asked.actor, asked.action, situation)
+        found = await read.rows(statement.group_by(*groups)) if visible else []
+    unread = [row for row in found if row["state"] == "unread"]
+    return asked.show(
+        {
+            "unread": sum(row["n"] for row in unread),
+            "received": sum(row["n"] for row in found) - sum(row["n"] for row in unread),
+            "to_sign": sum(row["n"] for row in unread if row["sign"]),
+            "unread_by_severity": {
+                name: sum(row["n"] for row in unread if row["severity"] == name)
+                for name in placing.SEVERITIES
+            },
+        }
+    )
+
+
+@router.post("/v1/inbox/receipts", status_code=201)
+async def receive_all(doing: Annotated[Doing, does("inbox.receive")], body: ReceiptsIn) -> Response:
+    """批量签收：一次最多一百件，全部签收或全部不签收。"""
+    return await doing.do(_receiving_all(doing.here), body)
+
+
+@router.get("/v1/notices/{notice}")
+async def read_notice(asked: Annotated[Asked, asks("notice.read")], notice: str) -> Response:
+    """查看一件通知。"""
+    async with asked.reading() as read:
+        file = await loads.notice_file(read, notice)
+        situation = await loads.seen(read, asked.actor, file.notice.agency)
+    access.permit(asked.actor, asked.action, situation)
+    return asked.show(_shown(file.notice), version=file.head.version)
+
+
+@router.post("/v1/notices/{notice}/receipt", status_code=201)
+async def receive(
+    doing: Annotated[Doing, does("notice.receive")], notice: str, body: ReceiptIn | None = None
+) -> Response:
+    """签收一件通知，取得可离线核验的回执。"""
+    return await doing.do(_receiving(doing.here), body)
+
+
+@router.get("/v1/receipts/{receipt}")
+async def read_receipt(asked: Annotated[Asked, asks("receipt.read")], receipt: str) -> Response:
+    """签收回执：所签内容、签名和公钥，无须连接任何系统即可核验。"""
+    async with asked.reading() as read:
+        found = await read.one(Receipt, id=receipt)
+        if found is None:
+            raise errors.NotFound
+        situation = await loads.seen(read, asked.actor, found.agency)
+    access.permit(asked.actor, asked.action, situation)
+    return asked.show({**_proof(found), "keys": _keys(asked.here)})
+
+
+@router.get("/v1/explain")
+async def explain(
+    asked: Annotated[Asked, asks("explain.read")],
+    event: Annotated[str, Query(min_length=5, max_length=200)],
+    agency: Uscc | None = None,
+) -> Response:
+    """某机关为什么收到、或没有收到某个事件；不写机关的，问本机关。"""
+    whose = agency or asked.actor.agency
+    async with asked.reading() as read:
+        situation = await loads.seen(read, asked.actor, whose)
+        permit = access.permit(asked.actor, asked.action, situation)
+        question = await loads.question(read, event, whose)
+    found = rules.explain(question, routing.table(), oversees=access.oversees(permit))
+    return asked.show(
+        {
+            "event": event,
+            "agency": whose,
+            "outcome": found.outcome,
+            "detail": found.detail,
+            "reasons": list(found.reasons),
+            "notice": question.notice.id if question.notice else None,
+        }
+    )

@@ -1,0 +1,42 @@
+"""Starts a process: settings, logs, and a clear sentence instead of a traceback where it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from libs.common import errors, settings, telemetry
+from libs.common.log.seam import TopicMismatch
+from libs.common.settings import Misconfigured, Name, Settings
+from libs.common.store import migrate
+from services import parts, serving
+
+#: Exit code of a process that was refused its start (EX_CONFIG of sysexits.h).
+REFUSED = 78
+
+
+def main(run: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
+    """Run to the end; gives the exit code."""
+    try:
+        chosen = settings.load()
+        telemetry.log_as_json(chosen.log_level)
+        asyncio.run(run(chosen))
+    except (Misconfigured, migrate.WrongRevision, TopicMismatch) as refused:
+        sys.stderr.write(f"未能完成：{refused}\n")
+        return REFUSED
+    except errors.Transient as down:
+        sys.stderr.write(f"未能完成：{down.detail}\n")
+        return REFUSED
+    return 0
+
+
+def one(name: Name, create: parts.Create) -> int:
+    """Run one service alone, on the distributed engine."""
+
+    async def run(chosen: Settings) -> None:
+        async with parts.distributed(chosen, name) as own:
+            await serving.serve({chosen.port(name): create(own)}, host=chosen.host)
+
+    return main(run)

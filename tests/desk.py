@@ -1,0 +1,207 @@
+"""A `notify` of one test: its own store, both of its edges, and somebody who says what `cases` would say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from libs.common import edge
+from libs.common.change import Change, Fact, Fence, Head, Told
+from libs.common.clock import Clock, Moment, Trace
+from libs.common.contracts import cases as said
+from libs.common.contracts.event import CATALOGUE
+from libs.common.law import codes
+from libs.common.log import envelope
+from libs.common.log.seam import Partition, Record
+from libs.common.permit import Actor, Role
+from libs.common.seal import Keyring
+from libs.common.settings import Settings
+from libs.common.store import schema
+from libs.common.store.schema import JournalEntry
+from libs.common.store.sqlite import SqliteEngine, connected
+from libs.common.store.store import Store
+from libs.common.telemetry import Metrics
+from libs.common.web import application, tokens
+from libs.common.web.asked import Here
+from services.notify.inbox import api as inbox
+from services.notify.inbox import reacts
+from services.notify.inbox import tables as inbox_tables
+from services.notify.routing import api as routing
+from services.notify.routing import loads as routes
+from services.notify.routing import tables as routing_tables
+
+OFFICE = codes.with_check_digit("11330726002600001")
+TOWNSHIP = codes.with_check_digit("11330726MB1234567")
+DEPARTMENT = codes.with_check_digit("11330726002600002")
+OTHER = codes.with_check_digit("11330726002600003")
+STRANGER = codes.with_check_digit("11330726002600009")
+
+NAMES = {OFFICE: "联席会议办公室", TOWNSHIP: "青山镇", DEPARTMENT: "县水利局", OTHER: "县林业局"}
+TOPIC = "liandong.cases.v1"
+
+_numbers = itertools.count(1)
+
+
+def an_agency(code: str) -> said.AgencyRegistered:
+    """That this agency is registered; the office coordinates."""
+    return said.AgencyRegistered(
+        agency=code,
+        name=NAMES.get(code, "某机关"),
+        kind="township" if code == TOWNSHIP else "department",
+        division="330726",
+        coordinates=code == OFFICE,
+    )
+
+
+def an_offer(
+    case: str = "c1", *, to: str = DEPARTMENT, sender: str = TOWNSHIP, urgency: str = "normal"
+) -> said.TransferOffered:
+    """That the township offers a case to the department."""
+    return said.TransferOffered(
+        case=case,
+        transfer=f"{case}.t1",
+        from_agency=sender,
+        to_agency=to,
+        power="330215000000",
+        territory="330726101",
+        stage="filed",
+        urgency=urgency,  # type: ignore[arg-type]
+    )
+
+
+@dataclass
+class Speaker:
+    """Says events as a service does: numbered and chained by stream, one record after the other."""
+
+    clock: Clock = field(default_factory=Clock)
+    heads: dict[str, Head] = field(default_factory=dict)
+    offset: int = 0
+
+    def say(self, event: Told, on: str) -> Record:
+        """The record of this event at the end of its stream."""
+        kind, _, id_ = on.partition("/")
+        head = self.heads.get(on, Head(kind, id_))
+        at = Moment(self.clock.now(), Trace(f"request-{next(_numbers)}"))
+        change = Change().telling(event, on=head, by=Actor("zhang", TOWNSHIP), at=at)
+        self.heads[on] = change.end_of(head)
+        return self.again(_outgoing(change.facts[0]))
+
+    def again(self, record: Record) -> Record:
+        """The same bytes once more, at the end of the topic."""
+        self.offset += 1
+        return Record(Partition(TOPIC, 0), self.offset - 1, record.key, record.value, record.headers)
+
+    def agencies(self, *which: str) -> list[Record]:
+        """The registrations of these agencies."""
+        return [self.say(an_agency(code), f"agency/{code}") for code in which]
+
+
+def _outgoing(fact: Fact) -> Record:
+    entry = JournalEntry(
+        position=1,
+        kind=fact.kind,
+        id=fact.id,
+        seq=fact.seq,
+        type=fact.type,
+        public=fact.public,
+        private=fact.private,
+        salt=fact.salt,
+        digest=fact.digest,
+        recorded_at=fact.recorded_at,
+        acted_on=fact.acted_on,
+        correlation=fact.trace.correlation,
+        causation=fact.trace.causation,
+        traceparent=fact.trace.traceparent,
+    )
+    out = envelope.outgoing(entry)
+    return Record(Partition(TOPIC, 0), 0, out.key.encode(), out.value, out.headers)
+
+
+@dataclass
+class Desk:
+    """The service: what was said reaches it by `hears`, people by `client`."""
+
+    store: Store
+    clock: Clock
+    app: application.App
+    issuer: tokens.Issuer
+    hearing: edge.Hears
+    keyring: Keyring
+
+    async def hears(self, *records: Record) -> edge.Report:
+        """One batch through the event edge, as a consumer gives it."""
+        claim = await self.store.claim("notify", TOPIC, 0)
+        fence = Fence("notify", TOPIC, 0, claim.epoch, claim.next, claim.next + len(records), "")
+        return await edge.consume(self.store, self.hearing, records, fence, self.clock)
+
+    def client(self, agency: str, *roles: Role, person: str = "zhang") -> httpx.AsyncClient:
+        """A caller with a token, by default a handler's."""
+        token = self.issuer.issue(person, agency, roles or (Role.HANDLER,))
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app),
+            base_url="http://notify",
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    async def inbox(self, agency: str, **query: Any) -> list[dict[str, Any]]:
+        """What the agency's inbox shows."""
+        async with self.client(agency) as caller:
+            answer = await caller.get("/v1/inbox", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]  # type: ignore[no-any-return]
+
+    async def facts(self, type_: str) -> list[dict[str, Any]]:
+        """What the journal holds of this type, as data."""
+        async with self.store.reading() as read:
+            entries = await read.all(JournalEntry)
+        return [envelope.structured(entry)["data"] for entry in entries if entry.type == type_]
+
+
+def key() -> dict[str, str]:
+    """A new Idempotency-Key as headers."""
+    return {"idempotency-key": f"key-{next(_numbers)}"}
+
+
+@asynccontextmanager
+async def a_desk(
+    directory: Path, *, fallback: str | None = None, known: Sequence[str] = ()
+) -> AsyncIterator[Desk]:
+    """A desk that knows these agencies."""
+    settings = Settings(data=directory, default_agency=fallback)
+    file = directory / "notify.db"
+    database = connected(file)
+    schema.service_metadata(*routing_tables.ROWS, *inbox_tables.ROWS).create_all(database)
+    database.dispose()
+    store, clock, keyring = Store(SqliteEngine(file)), Clock(), Keyring.at(settings.key_directory)
+    table = routes.table()
+    hearing = edge.Hears(
+        group="notify",
+        topics=(TOPIC, "liandong.sharing.v1"),
+        reactions=reacts.reactions(table, fallback=settings.fallback_agency),
+        otherwise=reacts.otherwise(table, fallback=settings.fallback_agency),
+        catalogue=CATALOGUE,
+    )
+    app = application.compose(
+        "测试",
+        settings=settings,
+        verifier=tokens.verifier(settings),
+        metrics=Metrics("notify"),
+        jwks=keyring.jwks,
+        checks={},
+        routers=(routing.router, inbox.router),
+    )
+    app.state.here = Here(store, clock, settings, {"seal": keyring.seal, "jwks": keyring.jwks})
+    issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
+    desk = Desk(store, clock, app, issuer, hearing, keyring)
+    try:
+        if known:
+            await desk.hears(*Speaker().agencies(*known))
+        yield desk
+    finally:
+        await store.close()
