@@ -22,7 +22,7 @@ from libs.common.log.seam import (
     Record,
     Subscription,
     TopicMismatch,
-    place,
+    partition_of,
 )
 
 _SCHEMA = """
@@ -59,7 +59,7 @@ class EmbeddedLog:
 
     async def publish(self, topic: str, outgoing: Sequence[Outgoing], *, within: float) -> list[bool]:
         partitions = self._partitions_of(topic)
-        placed = [(place(record.key, partitions), record) for record in outgoing]
+        placed = [(partition_of(record.key, partitions), record) for record in outgoing]
         # A thread that writes cannot be called back: after the deadline it keeps its turn until it has ended.
         appending = asyncio.create_task(self._append_in_turn(topic, placed))
         try:

@@ -42,6 +42,7 @@ from libs.common.log.seam import (
     Record,
     Subscription,
     TopicMismatch,
+    partition_of,
 )
 
 #: How long a question to the brokers may take, in seconds.
@@ -278,7 +279,7 @@ class _Sending:
         self.acknowledged = [False] * len(outgoing)
         self._places: dict[int, list[int]] = {}
         for place, record in enumerate(outgoing):
-            self._places.setdefault(place(record.key, partitions), []).append(place)
+            self._places.setdefault(partition_of(record.key, partitions), []).append(place)
 
     async def run(self, until: float) -> bool:
         """Send all of it; gives whether everything was acknowledged in time."""

@@ -52,7 +52,7 @@ class Polled:
     records: dict[Partition, Sequence[Record]] = field(default_factory=dict)
 
 
-def place(key: str, partitions: int) -> int:
+def partition_of(key: str, partitions: int) -> int:
     """The partition of a key: the same in every process and on both logs, for ever."""
     return zlib.crc32(key.encode()) % partitions
 
