@@ -47,6 +47,12 @@ def kafka() -> Iterator[Kafka]:
     yield from _engine(lambda: Kafka(CACHE / "kafka"))
 
 
+@pytest.fixture
+def own_kafka() -> Iterator[Kafka]:
+    """A Kafka for one test, which may break it, or needs its topics' fixed names."""
+    yield from _engine(lambda: Kafka(CACHE / "kafka"))
+
+
 def _engine(start: Callable[[], Engine]) -> Iterator[Engine]:
     try:
         engine = start()
@@ -63,6 +69,6 @@ def _engine(start: Callable[[], Engine]) -> Iterator[Engine]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark whoever asks for an engine, so that `-m "not connected"` is the quick run."""
     for item in items:
-        for engine in {"postgres", "kafka"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(engine)
+        for engine in {"postgres", "kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(engine.removeprefix("own_"))
             item.add_marker("connected")

@@ -148,11 +148,11 @@ class Change:
 
     def owning(self, *heads: Head) -> Change:
         """Also change these streams."""
-        return replace(self, own=_distinct(self.own + heads))
+        return self._locking((*self.own, *heads), self.relied)
 
     def relying_on(self, *heads: Head) -> Change:
         """Also require these streams to be as they were read, without changing them."""
-        return replace(self, relied=_distinct(self.relied + heads))
+        return self._locking(self.own, (*self.relied, *heads))
 
     def putting(self, *entries: Entry) -> Change:
         """Insert these rows, or replace those with the same keys."""
@@ -260,33 +260,45 @@ class Change:
         )
 
     def folded_rows(self) -> tuple[Row, ...]:
-        """The rows to write, the last word for each key only; an INSERT stays one though replaced later."""
+        """The rows to write, one for each key: what its writes do one after the other."""
         last: dict[tuple[str, tuple[Any, ...]], Row] = {}
         for row in self.rows:
             before = last.get((row.table, row.key))
-            if before and before.write is Write.INSERT and row.write is Write.PUT:
-                row = replace(row, write=Write.INSERT)
-            last[row.table, row.key] = row
+            last[row.table, row.key] = _one_after(before, row) if before else row
         return tuple(last.values())
 
     @staticmethod
     def all_of(changes: Iterable[Change]) -> Change:
-        """One Change that does all of these, in order. Heads keep the version first read."""
+        """One Change that does all of these, in order."""
         changes = tuple(changes)
         ends: dict[str, Head] = {}
         for change in changes:
             ends.update(change.ends)
-        own = _distinct(head for change in changes for head in change.own)
-        owned = {head.stream for head in own}
-        return Change(
-            own=own,
-            relied=_distinct(h for c in changes for h in c.relied if h.stream not in owned),
+        together = Change(
             rows=tuple(row for change in changes for row in change.rows),
             facts=tuple(fact for change in changes for fact in change.facts),
             numbered=tuple(row for change in changes for row in change.numbered),
             answer=next((change.answer for change in changes if change.answer), None),
             fence=next((change.fence for change in changes if change.fence), None),
             ends=ends,
+        )
+        own = tuple(head for change in changes for head in change.own)
+        return together._locking(own, tuple(head for change in changes for head in change.relied))
+
+    def _locking(self, own: tuple[Head, ...], relied: tuple[Head, ...]) -> Change:
+        """One head for each stream, the oldest that was read: what was read with it may be as old.
+
+        A stream both owned and relied on is owned.
+        """
+        oldest: dict[str, Head] = {}
+        for head in (*own, *relied):
+            if head.version < oldest.setdefault(head.stream, head).version:
+                oldest[head.stream] = head
+        owned = dict.fromkeys(head.stream for head in own)
+        return replace(
+            self,
+            own=tuple(oldest[stream] for stream in owned),
+            relied=tuple(head for stream, head in oldest.items() if stream not in owned),
         )
 
     def _writing(self, write: Write, entries: Iterable[Entry]) -> Change:
@@ -303,11 +315,15 @@ def in_lock_order(heads: Iterable[Head]) -> list[Head]:
     return sorted(heads, key=lambda head: (head.kind, head.id))
 
 
-def _distinct(heads: Iterable[Head]) -> tuple[Head, ...]:
-    first: dict[str, Head] = {}
-    for head in heads:
-        first.setdefault(head.stream, head)
-    return tuple(first.values())
+def _one_after(before: Row, row: Row) -> Row:
+    """What two writes to one key do, one after the other."""
+    if row.write is Write.INSERT:
+        if before.write is not Write.DELETE:
+            raise ValueError(f"{row.table} {row.key} exists already in this Change")
+        return replace(row, write=Write.PUT)
+    if before.write is Write.INSERT and row.write is Write.PUT:
+        return replace(row, write=Write.INSERT)
+    return row
 
 
 def legal_day(at: datetime) -> date:

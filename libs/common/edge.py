@@ -260,8 +260,9 @@ async def drain(
 ) -> Report:
     """Apply what waits at a gate, in order, together with `fetched` events, in one commit.
 
-    `gate` is (source, stream). With `retry` a parked key is tried again: it is parked anew where it fails.
-    A dry run decides everything and stores nothing.
+    `gate` is (source, stream). With `retry` a parked key is tried again. What fails here, also for a reason
+    that is our fault, is parked with it: there is no batch to isolate it from. A dry run decides everything
+    and stores nothing.
     """
     source, stream = gate
     attempt = 0
@@ -276,7 +277,7 @@ async def drain(
             if parked and retry:
                 unpark = unpark.deleting(parked)
                 known.learn(unpark)
-            change, report = fold(known, hears, events, clock, {})
+            change, report = _fold_parking(known, hears, events, clock)
             done = [held_event(event, clock) for event in (*report.applied, *report.old)]
             change = Change.all_of([unpark, change, Change().deleting(*done)])
             if dry_run or not (report.applied or report.old or report.parked):
@@ -287,6 +288,18 @@ async def drain(
                 return report
             attempt += 1
             await _jitter(attempt)
+
+
+def _fold_parking(
+    known: Known, hears: Hears, events: Sequence[Heard], clock: Clock
+) -> tuple[Change, Report]:
+    """`fold`, with every event that breaks a reaction parked for it."""
+    condemned: dict[str, str] = {}
+    while True:
+        try:
+            return fold(known.copy(), hears, events, clock, condemned)
+        except Broken as why:
+            condemned[why.heard.id] = str(why)
 
 
 async def _commit(store: Store, change: Change, events: Sequence[Heard]) -> engine.Outcome:

@@ -100,6 +100,10 @@ class Consumer:
             await self._apply(partition, records)
         return sum(len(records) for records in polled.records.values())
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return self._hears.topics
+
     def lag(self) -> dict[Partition, int]:
         """Records not yet applied, per claimed partition, as far as the log has told."""
         ends = {p: self._subscription.end(p) for p in self._places} if self._subscription else {}

@@ -52,8 +52,6 @@ class Filler:
                 await self.once()
             except errors.Transient as error:
                 _log.warning("filler waits: %s", error.detail, extra={"action": "filler_wait"})
-            except edge.Broken as why:
-                _log.exception("a reaction failed", exc_info=why, extra={"action": "reaction_failed"})
             await asyncio.sleep(EVERY)
 
     async def once(self) -> int:

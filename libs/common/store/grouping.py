@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from libs.common import errors
 from libs.common.change import Change
 from libs.common.store import statement
 from libs.common.store.engine import Committed, Conflict, Outcome
@@ -27,9 +28,9 @@ class GroupCommit:
     def __init__(
         self,
         alone: Callable[[Change], Awaitable[Outcome]],
-        together: Callable[[Sequence[Change]], Awaitable[set[int] | None]],
+        together: Callable[[Sequence[Change]], Awaitable[set[int]]],
     ) -> None:
-        """`together` gives the numbers of those committed, or None when the group was refused as a whole."""
+        """`together` gives the numbers of those committed; what it raises may be the fault of one alone."""
         self._alone = alone
         self._together = together
         self._waiting: deque[tuple[Change, asyncio.Future[Outcome]]] = deque()
@@ -96,8 +97,8 @@ class GroupCommit:
     async def _settled_together(self, group: Sequence[tuple[Change, asyncio.Future[Outcome]]]) -> bool:
         changes = [change for change, _ in group]
         (found,) = await asyncio.gather(self._together(changes), return_exceptions=True)
-        if found is None:
-            return False
+        if isinstance(found, Exception) and not isinstance(found, errors.Transient):
+            return False  # one of them spoils it for all, and which one shows when each is tried
         for n, (_, future) in enumerate(group):
             if isinstance(found, BaseException):
                 _settle(future, [found])

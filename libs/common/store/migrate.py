@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -37,6 +38,8 @@ Database = Path | str
 
 #: PostgreSQL's lock under which one process migrates while the others wait; the number means nothing.
 _TURN = 7_105_113
+#: Alembic's `context` is one for the process, so migrations within one take turns too.
+_ALEMBIC = threading.Lock()
 
 
 class WrongRevision(Exception):
@@ -57,20 +60,10 @@ async def check(database: Database, service: str) -> None:
 
 
 async def run(database: Database, work: Callable[[Connection], T]) -> T:
-    """Do `work` on a connection of its own, outside of any transaction."""
+    """Do `work` on a connection of its own, outside of any transaction, in a thread of its own."""
     if isinstance(database, Path):
         return await asyncio.to_thread(_run_on_file, database, work)
-    engine = create_async_engine(database, poolclass=NullPool, connect_args={"timeout": 10})
-    try:
-        connection = await engine.connect()
-    except (OSError, DBAPIError) as error:
-        await engine.dispose()
-        raise errors.Transient(f"无法连接数据库（{type(error).__name__}）") from error
-    try:
-        return await connection.run_sync(work)
-    finally:
-        await connection.close()
-        await engine.dispose()
+    return await asyncio.to_thread(lambda: asyncio.run(_run_on_server(database, work)))
 
 
 def draft(service: str, message: str) -> None:
@@ -106,7 +99,8 @@ def _upgrade(connection: Connection, service: str) -> None:
     found = _found(connection)
     if found and found not in {step.revision for step in _script(service).walk_revisions()}:
         raise WrongRevision(f"{service} 的数据库版本 {found} 比本程序新；请使用较新的程序")
-    command.upgrade(_config(service, connection), "head")
+    with _ALEMBIC:
+        command.upgrade(_config(service, connection), "head")
 
 
 def _check(connection: Connection, service: str) -> None:
@@ -150,6 +144,20 @@ def _render(kind: str, item: Any, autogenerate: AutogenContext) -> str | Literal
         autogenerate.imports.add("from sqlalchemy.dialects import postgresql")
         return "sa.JSON().with_variant(postgresql.JSONB(), 'postgresql')"
     return False
+
+
+async def _run_on_server(url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
+    try:
+        connection = await engine.connect()
+    except (OSError, DBAPIError) as error:
+        await engine.dispose()
+        raise errors.Transient(f"无法连接数据库（{type(error).__name__}）") from error
+    try:
+        return await connection.run_sync(work)
+    finally:
+        await connection.close()
+        await engine.dispose()
 
 
 def _run_on_file(file: Path, work: Callable[[Connection], T]) -> T:

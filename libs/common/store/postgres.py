@@ -44,16 +44,17 @@ _CONFLICTS = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
+#: The server is away, shutting down, out of disk, memory or connections, or no longer the primary.
 _DOWN = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
+    asyncpg.InternalClientError,  # what the driver makes of a connection that broke in the middle
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
     InterfaceError,
     PoolTimeout,
 )
@@ -81,6 +82,7 @@ class PostgresEngine:
             },
         )
         self._announcing: asyncio.Task[None] | None = None
+        self._has_grown = False
         self._group = GroupCommit(self._commit_alone, self._commit_together)
 
     async def commit(self, change: Change) -> Outcome:
@@ -107,6 +109,7 @@ class PostgresEngine:
 
     async def announce(self) -> None:
         """NOTIFY after the commit, in its own time; those that come meanwhile share the next one."""
+        self._has_grown = True
         if self._announcing is None or self._announcing.done():
             self._announcing = asyncio.create_task(self._notify())
 
@@ -138,33 +141,37 @@ class PostgresEngine:
             except _CONFLICTS:
                 return Conflict()
 
-    async def _commit_together(self, changes: Sequence[Change]) -> set[int] | None:
-        """The numbers of those committed; None where one spoils the statement for all."""
+    async def _commit_together(self, changes: Sequence[Change]) -> set[int]:
+        """The numbers of those committed."""
         prepared = statement.many(changes)
         async with self._driver() as connection:
-            try:
-                return {row["n"] for row in await connection.fetch(prepared.text, *prepared.parameters)}
-            except (*_CONFLICTS, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
-                return None
+            return {row["n"] for row in await connection.fetch(prepared.text, *prepared.parameters)}
 
     async def _notify(self) -> None:
-        try:
-            async with self._driver() as connection:
-                await connection.execute(f"NOTIFY {CHANNEL}")
-        except errors.Transient:
-            return  # the relay's slow poll is there for this
+        while self._has_grown:
+            self._has_grown = False
+            try:
+                async with self._driver() as connection:
+                    await connection.execute(f"NOTIFY {CHANNEL}")
+            except errors.Transient:
+                return  # the relay's slow poll is there for this
 
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A connection of the pool that the ORM reads through, spoken to directly."""
         with _Translated():
             pooled = await self._db.raw_connection()
+            connection = cast("asyncpg.Connection[Any]", pooled.driver_connection)
+            is_up = True
             try:
-                yield cast("asyncpg.Connection[Any]", pooled.driver_connection)
+                yield connection
             except _DOWN:
-                pooled.invalidate()
+                is_up = False
                 raise
             finally:
+                # Given back inside a transaction, it would swallow the commits of others.
+                if not is_up or connection.is_in_transaction():
+                    pooled.invalidate()
                 pooled.close()
 
 
@@ -208,16 +215,18 @@ async def _commit_large(connection: asyncpg.Connection[Any], change: Change) -> 
     """The same locks in the same order and the same writes, as one transaction with array execution."""
     transaction = connection.transaction()
     await transaction.start()
-    outcome: Outcome = Conflict()
     try:
         outcome = await _lock_large(connection, change)
         if isinstance(outcome, Committed):
             await _write_large(connection, change)
-    finally:
-        if isinstance(outcome, Committed):
-            await transaction.commit()
-        else:
-            await transaction.rollback()
+    except BaseException:
+        # The driver may have refused a value, or the caller left: the server would commit what it has.
+        await transaction.rollback()
+        raise
+    if isinstance(outcome, Committed):
+        await transaction.commit()
+    else:
+        await transaction.rollback()
     return outcome
 
 
@@ -228,7 +237,7 @@ async def _lock_large(connection: asyncpg.Connection[Any], change: Change) -> Ou
     found = await connection.fetch(
         "SELECT h.kind, h.id, h.version FROM heads h"
         " JOIN unnest($1::varchar[], $2::varchar[]) AS w (kind, id) USING (kind, id)"
-        " ORDER BY h.kind, h.id FOR UPDATE OF h",
+        ' ORDER BY h.kind COLLATE "C", h.id COLLATE "C" FOR UPDATE OF h',
         [head.kind for head in expected],
         [head.id for head in expected],
     )

@@ -16,11 +16,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import sqlalchemy
 from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.exc import DBAPIError
 
 from libs.common import errors
 from libs.common.change import Change, Fence, Numbered, Write, in_lock_order
@@ -39,6 +40,19 @@ from libs.common.store.engine import (
 
 #: Changes that one transaction takes at most.
 GROUP = 256
+
+#: What a unique key that exists is called; other constraints are broken by faults of ours.
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+#: The file cannot be read or written now: primary result codes.
+_DOWN = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+)
 _BIND = Binder(sqlite_dialect())
 
 
@@ -98,7 +112,12 @@ class SqliteEngine:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reader]:
         async def fetch(statement: Executable, parameters: Mapping[str, Any] | None) -> Rows:
-            return self._reader.execute(statement, parameters).mappings().all()
+            try:
+                return self._reader.execute(statement, parameters).mappings().all()
+            except DBAPIError as error:
+                if _is_down(error.orig):
+                    raise errors.Transient(f"数据库不可用：{error.orig}") from error
+                raise
 
         yield Reader(fetch)
 
@@ -146,7 +165,7 @@ def _run_group(connection: sqlalchemy.Connection, group: Sequence[_Job]) -> None
     except sqlite3.Error as error:
         if raw.in_transaction:
             raw.execute("ROLLBACK")
-        down = errors.Transient(f"数据库不可用:{error}")
+        down = errors.Transient(f"数据库不可用：{error}")
         results = [(job, down) for job in group]
     for job, result in results:
         job.loop.call_soon_threadsafe(_settle, job.future, result)
@@ -157,13 +176,21 @@ def _run_job(raw: sqlite3.Connection, connection: sqlalchemy.Connection, job: _J
     try:
         result = job.work(connection)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's, and others go on
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if _is_down(cause):
+            raise cause from error
         result = error
     if not isinstance(result, Exception | Conflict | FenceLost):
         raw.execute("RELEASE change")
         return result
     raw.execute("ROLLBACK TO change")
     raw.execute("RELEASE change")
-    return Conflict() if isinstance(result, sqlite3.IntegrityError) else result
+    return Conflict() if getattr(result, "sqlite_errorcode", None) in _TAKEN else result
+
+
+def _is_down(error: BaseException | None) -> TypeGuard[sqlite3.Error]:
+    is_ours = isinstance(error, sqlite3.OperationalError)
+    return is_ours and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DOWN
 
 
 def _settle(future: asyncio.Future[Any], result: Any) -> None:

@@ -252,7 +252,9 @@ def _text_of_many(groups: tuple[tuple[str, Write], ...]) -> str:
     parts = [
         f"want AS MATERIALIZED (SELECT * FROM {want} AS w (n, kind, id, version))",
         "locked AS MATERIALIZED (SELECT kind, id, version FROM heads"
-        " WHERE (kind, id) IN (SELECT kind, id FROM want) ORDER BY kind, id FOR UPDATE)",
+        " WHERE (kind, id) IN (SELECT kind, id FROM want)"
+        # The order in which Python sorts, whatever the database's own is.
+        ' ORDER BY kind COLLATE "C", id COLLATE "C" FOR UPDATE)',
         "passed AS MATERIALIZED (SELECT n FROM generate_series(0, $1::integer - 1) AS g (n)"
         " WHERE NOT EXISTS (SELECT 1 FROM want w WHERE w.n = g.n AND NOT EXISTS"
         " (SELECT 1 FROM locked l WHERE l.kind = w.kind AND l.id = w.id AND l.version = w.version)))",

@@ -1,0 +1,167 @@
+"""Who may do what in `cases`: one pure permit(), asked by every way out.
+
+What an actor may do follows from what their agency is to the thing, together with their role there. What is
+not named in RULES is denied. A thing that an actor may not know of is NotFound; creating is NotPermitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from libs.common import errors
+from libs.common.permit import Actor, Permit, Role
+
+HOLDER, RECIPIENT, SENDER, RETURNED = "holder", "recipient", "sender", "returned"
+#: An agency of the county's register.
+MEMBER = "member"
+#: The agency that keeps the register (县政府授权的名录管理机关).
+REGISTRY = "registry"
+#: The office of the joint meeting.
+COORDINATING = "coordinating"
+#: A service or an operator of this installation; related to no case.
+INSTALLATION = "installation"
+
+#: The agency that an officer belongs to.
+OWN = "own"
+
+#: Personal data, by what it belongs to. Of a case: the party's name and number, free text that may name
+#: people, and who acted; of a transfer: its free text; of an officer: name and certificate number.
+CASE_DATA = frozenset({"party_name", "party_id", "summary", "person", "reason"})
+TRANSFER_DATA = frozenset({"package", "ground"})
+OFFICER_DATA = frozenset({"name", "certificate"})
+
+HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
+COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.OPERATOR, Role.SERVICE
+OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which roles at which relation may, and what they then see masked."""
+
+    zh: str
+    may: Mapping[str, frozenset[Role]]
+    #: The action by which one knows of the thing: who may do that is refused with 403, others with 404.
+    seen_by: str = ""
+    #: Nothing is revealed by refusing a creation: 403.
+    open: bool = False
+    #: Fields that rendering masks,
+    personal: frozenset[str] = frozenset()
+    #: except for these relations: personal data is masked unless a rule says otherwise.
+    clear_to: frozenset[str] = frozenset()
+
+
+def _only(relation: str, *roles: Role) -> dict[str, frozenset[Role]]:
+    return {relation: frozenset(roles)}
+
+
+_READS_CASE: Mapping[str, frozenset[Role]] = {
+    HOLDER: frozenset({HANDLER, APPROVER, AUDITOR}),
+    RECIPIENT: frozenset({HANDLER, APPROVER, AUDITOR}),
+    SENDER: frozenset({HANDLER, APPROVER, AUDITOR}),
+    RETURNED: frozenset({HANDLER, APPROVER, AUDITOR}),
+    COORDINATING: frozenset({COORDINATOR, AUDITOR}),
+}
+_WITNESSES: Mapping[str, frozenset[Role]] = {
+    COORDINATING: frozenset({COORDINATOR, AUDITOR}),
+    INSTALLATION: frozenset({OPERATOR, SERVICE}),
+}
+#: Who handles the case, or is asked to take it, reads its personal data; others read them masked.
+_HANDLING = frozenset({HOLDER, RECIPIENT})
+_READS_OFFICER: Mapping[str, frozenset[Role]] = {
+    OWN: OFFICIALS,
+    REGISTRY: frozenset({REGISTRAR}),
+    MEMBER: OFFICIALS,
+}
+
+
+def _case(zh: str, may: Mapping[str, frozenset[Role]]) -> Rule:
+    return Rule(zh, may, seen_by="case.read", personal=CASE_DATA, clear_to=_HANDLING)
+
+
+def _transfer(zh: str, may: Mapping[str, frozenset[Role]], clear_to: frozenset[str] = _HANDLING) -> Rule:
+    return Rule(zh, may, seen_by="transfer.read", personal=TRANSFER_DATA, clear_to=clear_to)
+
+
+RULES: Mapping[str, Rule] = {
+    "agency.register": Rule("登记机关", _only(REGISTRY, REGISTRAR), open=True),
+    "agency.read": Rule("查看机关名录", _only(MEMBER, *OFFICIALS)),
+    "officer.register": Rule("登记执法人员", _only(REGISTRY, REGISTRAR), open=True),
+    "officer.read": Rule(
+        "查看执法人员", _READS_OFFICER, personal=OFFICER_DATA, clear_to=frozenset({OWN, REGISTRY})
+    ),
+    "power.publish": Rule("公布职权事项", _only(REGISTRY, REGISTRAR), open=True),
+    "power.read": Rule("查看职权事项", _only(MEMBER, *OFFICIALS)),
+    "grant.effect": Rule("赋权", _only(REGISTRY, REGISTRAR), open=True),
+    "grant.recall": Rule("收回赋权", _only(REGISTRY, REGISTRAR), seen_by="grant.read"),
+    "grant.read": Rule("查看赋权", _only(MEMBER, *OFFICIALS)),
+    "competence.read": Rule("查询管辖", _only(MEMBER, *OFFICIALS)),
+    "clue.register": Rule("登记线索", _only(MEMBER, HANDLER), open=True),
+    "case.read": _case("查看案件", _READS_CASE),
+    "case.move": _case("办理阶段流转", _only(HOLDER, HANDLER, APPROVER)),
+    "case.prove": _case("取得留痕证明", _READS_CASE),
+    "transfer.read": _transfer("查看移送", _READS_CASE),
+    "transfer.offer": _transfer("移送", _only(HOLDER, HANDLER)),
+    "transfer.accept": _transfer("接收移送", _only(RECIPIENT, HANDLER)),
+    "transfer.return": _transfer("退回移送", _only(RECIPIENT, HANDLER)),
+    # Who withdraws has never ceased to hold the case.
+    "transfer.withdraw": _transfer("撤回移送", _only(SENDER, HANDLER), frozenset({SENDER})),
+    "journal.read": Rule("取得事件日志", _only(INSTALLATION, SERVICE)),
+    "parked.read": Rule("查看搁置的事件", _only(INSTALLATION, OPERATOR)),
+    "parked.redrive": Rule("重新处理搁置的事件", _only(INSTALLATION, OPERATOR), open=True),
+    "witness.read": Rule("查看见证的链首", _WITNESSES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the actor's agency is, to the county and to the thing asked for."""
+
+    is_member: bool = False
+    is_registry: bool = False
+    coordinates: bool = False
+    #: What the agency is to the case, to the transfer, to the officer; empty where there is none.
+    relations: frozenset[str] = frozenset()
+
+
+def permit(actor: Actor, action: str, situation: Situation) -> Permit:
+    """Leave for `actor` to do `action`, or NotFound, or NotPermitted."""
+    rule = RULES[action]
+    relations = _relations(actor, situation)
+    granting = {r for r in relations if actor.roles & rule.may.get(r, frozenset())}
+    if granting:
+        masked = frozenset() if granting & rule.clear_to else rule.personal
+        return Permit(action, frozenset(relations), masked)
+    if rule.open or _knows(actor, rule, situation):
+        raise errors.NotPermitted
+    raise errors.NotFound
+
+
+def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:
+    """The permit, or None: for lists, which leave out what may not be seen."""
+    try:
+        return permit(actor, action, situation)
+    except (errors.NotFound, errors.NotPermitted):
+        return None
+
+
+def shown(fields: Mapping[str, Any], permit: Permit) -> dict[str, Any]:
+    """An answer as the permit lets it out: what it masks is blank, and named in `masked`."""
+    hidden = sorted(permit.masked & fields.keys())
+    return {**fields, **dict.fromkeys(hidden), "masked": hidden}
+
+
+def _relations(actor: Actor, situation: Situation) -> set[str]:
+    relations = set(situation.relations)
+    relations |= {MEMBER} if situation.is_member else set()
+    relations |= {REGISTRY} if situation.is_registry else set()
+    if situation.coordinates and actor.roles & {COORDINATOR, AUDITOR}:
+        relations.add(COORDINATING)
+    return relations | ({INSTALLATION} if actor.roles & {OPERATOR, SERVICE} else set())
+
+
+def _knows(actor: Actor, rule: Rule, situation: Situation) -> bool:
+    reading = RULES[rule.seen_by].may if rule.seen_by else {}
+    return any(actor.roles & reading.get(r, frozenset()) for r in _relations(actor, situation))

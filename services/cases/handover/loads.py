@@ -1,0 +1,53 @@
+"""What offering and answering a transfer must know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from libs.common import errors
+from libs.common.permit import Actor
+from libs.common.store.engine import Reader
+from services.cases import access
+from services.cases.handover.rules import Handover, Offering
+from services.cases.handover.tables import Transfer, case_of
+from services.cases.intake import loads as intake
+from services.cases.intake.rules import CaseFile
+from services.cases.people import loads as people
+from services.cases.register import loads as register
+
+
+async def offering(read: Reader, file: CaseFile, to_agency: str, officers: Sequence[str]) -> Offering:
+    """The case to be offered, both agencies, and the officers who sign."""
+    sender = await register.agency(read, file.case.holder)
+    assert sender is not None  # an agency is never taken out of the register
+    return Offering(
+        file=file,
+        sender=sender,
+        recipient=await register.agency(read, to_agency),
+        crew=await people.crew(read, officers),
+    )
+
+
+async def handover(read: Reader, transfer: str, *, proposed: str = "") -> Handover:
+    """A transfer with its case. Raises NotFound."""
+    file = await intake.case_file(read, case_of(transfer))
+    row = await read.one(Transfer, id=transfer)
+    if row is None:
+        raise errors.NotFound
+    recipient = await register.agency(read, row.to_agency)
+    assert recipient is not None  # an agency is never taken out of the register
+    return Handover(
+        file=file,
+        transfer=row,
+        recipient=recipient,
+        competence=await register.competence(read, file.case.power),
+        proposed=await register.agency(read, proposed) if proposed else None,
+    )
+
+
+async def seen(read: Reader, actor: Actor, s: Handover) -> access.Situation:
+    """What the actor's agency is to this transfer: its sender stays that after it was accepted."""
+    relations = {s.file.relation_of(actor.agency)} - {None}
+    relations |= {access.SENDER} if actor.agency == s.transfer.from_agency else set()
+    relations |= {access.RECIPIENT} if actor.agency == s.transfer.to_agency else set()
+    return await register.situation(read, actor, frozenset(str(relation) for relation in relations))

@@ -1,0 +1,226 @@
+"""Transfer (移送): exactly one holder at every moment.
+
+An offer changes nothing about who holds the case. The sender holds it, and its clocks, until the recipient
+accepts; a return or a withdrawal leaves it where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from libs.common import errors
+from libs.common.change import Change
+from libs.common.clock import Moment
+from libs.common.contracts import cases as said
+from libs.common.law import basis
+from libs.common.permit import Actor
+from services.cases.handover.tables import Transfer
+from services.cases.intake.rules import CaseFile
+from services.cases.people.rules import Crew
+from services.cases.register.rules import Competence, NotRegistered
+from services.cases.register.tables import Agency
+
+#: A case may be offered from the clue until the decision.
+BEFORE_DECISION = frozenset({"registered", "filed", "investigating"})
+PROMPT = "行政处罚法第二十二条"
+WITH_GROUNDS = "行政处罚法第二十五条第二款"
+
+#: Why a recipient declines (退回理由), by code.
+RETURN_REASONS: Mapping[str, str] = {
+    "not_competent": "本机关对该事项无管辖权",
+    "package_incomplete": "移送材料不齐全",
+    "filed_elsewhere": "另有机关最先立案",
+    "facts_unclear": "基本事实不清，不足以判断管辖",
+}
+
+
+class TransferOpen(errors.Conflict):
+    """The case is already on offer."""
+
+    code = "transfer-open"
+    title = "案件已有待接收的移送"
+
+
+class NotOffered(errors.Conflict):
+    """The transfer is not waiting: it was accepted, returned or withdrawn."""
+
+    code = "not-offered"
+    title = "该移送已处理，不再等待答复"
+
+
+class NotTransferable(errors.RuleBroken):
+    """The case is past the stages in which it may be handed over."""
+
+    code = "not-transferable"
+    title = "案件已作出决定或已终结，不得移送"
+
+
+class UngroundedReturn(errors.RuleBroken):
+    """A return names no legal basis."""
+
+    code = "ungrounded-return"
+    title = "退回须写明法律依据（条文）"
+
+
+@dataclass(frozen=True, slots=True)
+class Offering:
+    """What an offer depends on."""
+
+    file: CaseFile
+    sender: Agency
+    recipient: Agency | None
+    crew: Crew
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A transfer with its case: what accepting, returning and withdrawing depend on."""
+
+    file: CaseFile
+    transfer: Transfer
+    recipient: Agency
+    competence: Competence
+    proposed: Agency | None = None
+
+    def waiting(self) -> Transfer:
+        """The transfer, if it still waits for an answer. Raises NotOffered."""
+        if self.transfer.state != "offered":
+            raise NotOffered(state=self.transfer.state)
+        return self.transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What goes with a case (移送材料): papers, first evidence, goods list, ground."""
+
+    papers: tuple[Mapping[str, Any], ...]
+    evidence: tuple[Mapping[str, Any], ...]
+    goods: tuple[Mapping[str, Any], ...]
+    ground: str
+
+
+def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
+    """Offer the case to another agency; the sender holds on.
+
+    Raises NotHolder, TransferOpen, NotTransferable, NotRegistered, TooFewOfficers.
+    """
+    s.file.require_holder(by.agency)
+    case = s.file.case
+    if case.open_transfer:
+        raise TransferOpen(transfer=case.open_transfer)
+    if case.stage not in BEFORE_DECISION:
+        raise NotTransferable(basis=PROMPT, stage=case.stage)
+    if s.recipient is None or s.recipient.id == by.agency:
+        raise NotRegistered("接收机关未登记，或就是移送机关本身")
+    day = s.file.day_of(acted_on, at)
+    s.crew.require(s.sender, day)
+    transfer = Transfer(
+        id=f"{case.id}.t{case.transfer_count + 1}",
+        case=case.id,
+        from_agency=by.agency,
+        to_agency=s.recipient.id,
+        state="offered",
+        package={
+            "papers": list(package.papers),
+            "evidence": list(package.evidence),
+            "goods": list(package.goods),
+        },
+        officers=list(s.crew.named),
+        ground=package.ground,
+        offered_on=day,
+        offered_at=at.now,
+    )
+    event = said.TransferOffered(
+        case=case.id,
+        transfer=transfer.id,
+        from_agency=transfer.from_agency,
+        to_agency=transfer.to_agency,
+        power=case.power,
+        territory=case.territory,
+        stage=case.stage,
+        urgency=case.urgency,  # type: ignore[arg-type]
+    )
+    case = case.but(open_transfer=transfer.id, transfer_count=case.transfer_count + 1)
+    change = Change().inserting(transfer).putting(case, s.file.party(transfer.to_agency, "recipient"))
+    private = {"ground": transfer.ground, "package": transfer.package, "officers": transfer.officers}
+    change = change.relying_on(*s.crew.heads)
+    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private=private)
+
+
+def accept(s: Handover, *, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
+    """Take the case over: from this commit on the recipient holds it and the sender cannot act on it.
+
+    Raises NotOffered; BeyondPower where the recipient does not hold the power on the day, a township by its
+    grant, a department by statute.
+    """
+    transfer = s.waiting()
+    day = s.file.day_of(acted_on, at)
+    s.competence.require(s.recipient, day)
+    case = s.file.case.but(holder=transfer.to_agency, open_transfer="")
+    change = (
+        Change()
+        .putting(case, transfer.but(state="accepted", closed_on=day))
+        .putting(s.file.party(transfer.from_agency, "sender"), s.file.party(transfer.to_agency, "holder"))
+        .relying_on(s.competence.head)
+    )
+    event = said.TransferAccepted(**_parts(transfer))
+    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day)
+
+
+def give_back(
+    s: Handover,
+    *,
+    reason: str,
+    legal_basis: str,
+    note: str,
+    by: Actor,
+    at: Moment,
+    acted_on: date | None = None,
+) -> Change:
+    """Decline the case (退回), with reason, legal basis and the agency that should have it.
+
+    Raises NotOffered, UngroundedReturn, NotRegistered.
+    """
+    transfer = s.waiting()
+    if not basis.cites_an_article(legal_basis):
+        raise UngroundedReturn(basis=WITH_GROUNDS)
+    if s.proposed is None:
+        raise NotRegistered("建议管辖机关未登记")
+    day = s.file.day_of(acted_on, at)
+    closed = transfer.but(
+        state="returned",
+        closed_on=day,
+        return_reason=reason,
+        return_basis=legal_basis,
+        proposed_agency=s.proposed.id,
+        note=note,
+    )
+    event = said.TransferReturned(
+        **_parts(transfer), reason=reason, basis=legal_basis, proposed_agency=s.proposed.id
+    )
+    case = s.file.case.but(open_transfer="")
+    change = Change().putting(case, closed, s.file.party(transfer.to_agency, "returned"))
+    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private={"note": note})
+
+
+def withdraw(s: Handover, *, note: str, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
+    """Take an offer back before it is accepted. Raises NotOffered."""
+    transfer = s.waiting()
+    day = s.file.day_of(acted_on, at)
+    closed = transfer.but(state="withdrawn", closed_on=day, note=note)
+    case = s.file.case.but(open_transfer="")
+    change = Change().putting(case, closed, s.file.party(transfer.to_agency, "returned"))
+    event = said.TransferWithdrawn(**_parts(transfer))
+    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private={"note": note})
+
+
+def _parts(transfer: Transfer) -> dict[str, str]:
+    return {
+        "case": transfer.case,
+        "transfer": transfer.id,
+        "from_agency": transfer.from_agency,
+        "to_agency": transfer.to_agency,
+    }

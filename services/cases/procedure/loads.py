@@ -1,0 +1,36 @@
+"""What a move must know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from sqlmodel import col, select
+
+from libs.common.change import Head
+from libs.common.store.engine import Reader
+from services.cases.intake.rules import CaseFile
+from services.cases.intake.tables import Handler, HandlerRow
+from services.cases.people import loads as people
+from services.cases.procedure import rules
+from services.cases.procedure.rules import Proceeding
+from services.cases.register import loads as register
+
+
+async def proceeding(
+    read: Reader, file: CaseFile, named: Sequence[str], *, move: str, day: date
+) -> Proceeding:
+    """The case with all that `move` on `day` may depend on."""
+    counter = rules.counter_of(file.case, move, day)
+    number = await read.head(*counter) if counter else Head("counter", "")
+    holder = await register.agency(read, file.case.holder)
+    assert holder is not None  # an agency is never taken out of the register
+    handlers = await read.all(Handler, select(HandlerRow).where(col(HandlerRow.case) == file.case.id))
+    return Proceeding(
+        file=file,
+        agency=holder,
+        competence=await register.competence(read, file.case.power),
+        crew=await people.crew(read, named),
+        handlers=tuple(handler.officer for handler in handlers),
+        number=number,
+    )

@@ -1,0 +1,1 @@
+"""Chapter: what was done, in order, and its proof — 行政处罚法 47."""
