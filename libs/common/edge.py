@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import orjson
 from pydantic import ValidationError
 from sqlalchemy import select
 
 from libs.common import errors
-from libs.common.change import Answer, Change, Fence
+from libs.common.change import Answer, Change, Fence, Head
 from libs.common.clock import Clock, Moment, monotonic
 from libs.common.log import envelope
 from libs.common.log.envelope import Heard
 from libs.common.log.seam import Record
 from libs.common.permit import Actor, Permit
-from libs.common.store import engine, schema
+from libs.common.store import schema
 from libs.common.store.engine import Committed, Conflict, FenceLost, Known, Reader, Want
 from libs.common.store.store import Store
 
-#: How long a command decides again before it gives up as Busy, in seconds.
+#: How long to decide again after conflicts, in seconds: then a command is Busy, and an event suspect.
 PATIENCE = 5.0
+#: How often an event that fails for an unknown reason is tried; the last time, it is parked.
+TRIES = 3
+#: Characters of a reason that are kept.
+_LONGEST = 2000
+#: What stands for itself in the headers of a parked record; all else is percent-encoded.
+_VISIBLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -109,9 +117,11 @@ class Outcome:
     replayed: bool
 
 
-async def command(store: Store, verb: Verb[S, B], request: Request[B]) -> Outcome:
+async def command(
+    store: Store, verb: Verb[S, B], request: Request[B], *, patience: float = PATIENCE
+) -> Outcome:
     """Do `verb` once, whoever else tries the same. Raises a Refusal, which commits nothing, or Busy."""
-    until = monotonic() + PATIENCE
+    until = monotonic() + patience
     attempt = 0
     async with store.streams(verb.names(request)):
         while monotonic() < until:
@@ -202,13 +212,21 @@ class Report:
     parked: list[tuple[Heard, str]] = field(default_factory=list)
     unreadable: int = 0
 
+    def add(self, later: Report) -> None:
+        """Also what was done afterwards."""
+        self.applied += later.applied
+        self.old += later.old
+        self.held += later.held
+        self.parked += later.parked
+        self.unreadable += later.unreadable
+
 
 class Leave(Exception):
     """Another process owns the partition: stop reading it, leave the group and join again."""
 
 
 class Broken(Exception):
-    """A reaction failed in a way that is our fault; `heard` says on which event."""
+    """An event failed in a way that is our fault: `heard`, or one before it in the same Change."""
 
     def __init__(self, heard: Heard, error: Exception) -> None:
         super().__init__(f"{heard.id}: {type(error).__name__}: {error}")
@@ -222,6 +240,8 @@ async def consume(
     fence: Fence,
     clock: Clock,
     condemned: Mapping[str, str] | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> Report:
     """Apply a batch of one partition: effects, gates and the position in one commit.
 
@@ -229,14 +249,16 @@ async def consume(
     Raises Leave when the fence is lost, Broken when a reaction fails, Transient when the store is down.
     """
     events, unread = _decoded(records, clock)
+    until = monotonic() + patience
     attempt = 0
     async with store.streams("/".join(event.gate) for event in events):
         while True:
-            async with store.reading() as read:
-                known = await _known(read, hears, events)
+            known = await _known(store, hears, events, condemned or {})
             change, report = fold(known, hears, events, clock, condemned or {})
             report.unreadable = len(unread)
-            match await _commit(store, change.putting(*unread).under(fence), events):
+            with _blaming(events):
+                outcome = await store.commit(change.putting(*unread).under(fence))
+            match outcome:
                 case Committed():
                     if change.facts:
                         await store.grown()
@@ -245,7 +267,23 @@ async def consume(
                     raise Leave
                 case Conflict():
                     attempt += 1
-                    await _jitter(attempt)
+                    await _decide_again(attempt, until, events)
+
+
+async def isolating(attempt: Callable[[Mapping[str, str]], Awaitable[Report]]) -> Report:
+    """Attempts until the failure of one event is certain, then one in which that event is parked.
+
+    Each is given the condemned events with their reasons. Raises Broken where not even parking succeeds.
+    """
+    condemned: Mapping[str, str] = {}
+    for n in range(TRIES - 1):
+        try:
+            return await attempt(condemned)
+        except Broken as why:
+            await asyncio.sleep(0.05 * 2**n)
+            if n == TRIES - 2:
+                condemned = {why.heard.id: f"处理失败：{why}"}
+    return await attempt(condemned)
 
 
 async def drain(
@@ -260,53 +298,94 @@ async def drain(
 ) -> Report:
     """Apply what waits at a gate, in order, together with `fetched` events, in one commit.
 
-    `gate` is (source, stream). With `retry` a parked key is tried again. What fails here, also for a reason
-    that is our fault, is parked with it: there is no batch to isolate it from. A dry run decides everything
-    and stores nothing.
+    `gate` is (source, stream). With `retry` a parked key is tried again: it is parked anew where it fails,
+    as is any event that fails through a fault of ours. A dry run decides everything and stores nothing.
     """
-    source, stream = gate
-    attempt = 0
-    async with store.streams([f"heard/{source}:{stream}"]):
-        while True:
-            async with store.reading() as read:
-                waiting = await _waiting(read, source, stream)
-                events = sorted({e.seq: e for e in (*waiting, *fetched)}.values(), key=lambda e: e.seq)
-                known = await _known(read, hears, events)
-            unpark = Change()
-            parked = known.one(schema.ParkedKey, source, stream)
-            if parked and retry:
-                unpark = unpark.deleting(parked)
-                known.learn(unpark)
-            change, report = _fold_parking(known, hears, events, clock)
-            done = [held_event(event, clock) for event in (*report.applied, *report.old)]
-            change = Change.all_of([unpark, change, Change().deleting(*done)])
-            if dry_run or not (report.applied or report.old or report.parked):
-                return report
-            if isinstance(await _commit(store, change, events), Committed):
-                if change.facts:
-                    await store.grown()
-                return report
-            attempt += 1
-            await _jitter(attempt)
-
-
-def _fold_parking(
-    known: Known, hears: Hears, events: Sequence[Heard], clock: Clock
-) -> tuple[Change, Report]:
-    """`fold`, with every event that breaks a reaction parked for it."""
-    condemned: dict[str, str] = {}
-    while True:
-        try:
-            return fold(known.copy(), hears, events, clock, condemned)
-        except Broken as why:
-            condemned[why.heard.id] = str(why)
-
-
-async def _commit(store: Store, change: Change, events: Sequence[Heard]) -> engine.Outcome:
-    """Commit; what the database cannot take is a reaction's fault, on one of these events."""
+    drained = _Drain(store, hears, gate, clock, fetched, retry, dry_run)
     try:
-        return await store.commit(change)
-    except errors.Transient:
+        return await isolating(drained.of)
+    except Broken:
+        if dry_run:
+            raise
+    # The database does not say which event it refuses: one at a time, up to the culprit.
+    whole = Report()
+    drained = replace(drained, most=1)
+    while True:
+        report = await isolating(drained.of)
+        whole.add(report)
+        if report.parked or not (report.applied or report.old):
+            return whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    """What `drain` was asked for."""
+
+    store: Store
+    hears: Hears
+    gate: tuple[str, str]
+    clock: Clock
+    fetched: Sequence[Heard]
+    retry: bool
+    dry_run: bool
+    most: int | None = None
+
+    async def of(self, condemned: Mapping[str, str]) -> Report:
+        """One commit, decided again after conflicts."""
+        source, stream = self.gate
+        until = monotonic() + PATIENCE
+        attempt = 0
+        async with self.store.streams([f"heard/{source}:{stream}"]):
+            while True:
+                change, report, events = await self._decided(condemned)
+                if self.dry_run or change == Change():
+                    return report
+                with _blaming(events):
+                    outcome = await self.store.commit(change)
+                if isinstance(outcome, Committed):
+                    if change.facts:
+                        await self.store.grown()
+                    return report
+                attempt += 1
+                await _decide_again(attempt, until, events)
+
+    async def _decided(self, condemned: Mapping[str, str]) -> tuple[Change, Report, Sequence[Heard]]:
+        source, stream = self.gate
+        async with self.store.reading() as read:
+            waiting = await _waiting(read, source, stream)
+            head = await read.head("heard", f"{source}:{stream}")
+        # What was held has come through the log; a journal does not overrule it.
+        fetched = [event for event in self.fetched if event.gate == (head.kind, head.id)]
+        every = sorted({e.seq: e for e in (*fetched, *waiting)}.values(), key=lambda e: e.seq)
+        old = [event for event in every if event.seq <= head.seq]
+        events = [*old, *every[len(old) :][: self.most]]
+        known = await _known(self.store, self.hears, events, condemned)
+        unpark = Change()
+        parked = known.one(schema.ParkedKey, source, stream)
+        if parked and self.retry:
+            unpark = unpark.deleting(parked)
+            known.learn(unpark)
+        change, report = fold(known, self.hears, events, self.clock, condemned)
+        kept = {event.seq for event in waiting}
+        if not (report.applied or report.old or report.parked or any(e.seq not in kept for e in report.held)):
+            return Change(), report, events
+        done = [held_event(event, self.clock) for event in (*report.applied, *report.old)]
+        return Change.all_of([unpark, change, Change().deleting(*done)]), report, events
+
+
+async def _decide_again(attempt: int, until: float, events: Sequence[Heard]) -> None:
+    """After a conflict, for a while; one that never ends may be an event's own doing."""
+    if events and monotonic() > until:
+        raise Broken(events[-1], errors.Busy())
+    await _jitter(attempt)
+
+
+@contextmanager
+def _blaming(events: Sequence[Heard]) -> Iterator[None]:
+    """What is refused inside is the fault of one of these events."""
+    try:
+        yield
+    except (errors.Transient, Broken):
         raise
     except Exception as error:
         if not events:
@@ -351,24 +430,25 @@ def _step(
         step = reaction.react(known, data, event, at) if reaction else Change()
     except (errors.Refusal, errors.Poison) as why:
         report.parked.append((event, str(why)))
-        return _park(event, why, at)
+        return _park(event, gate, why, at)
     except Exception as error:
         raise Broken(event, error) from error
     report.applied.append(event)
     return step.ending(gate, seq=event.seq, digest=event.chain)
 
 
-def _park(event: Heard, why: errors.Refusal | errors.Poison, at: Moment) -> Change:
+def _park(event: Heard, gate: Head, why: errors.Refusal | errors.Poison, at: Moment) -> Change:
     key = schema.ParkedKey(
         source=source_of(event),
         stream=event.stream,
         seq=event.seq,
         type=event.type,
-        reason=str(why),
+        reason=_storable(str(why)),
         trace=event.trace.correlation,
         since=at.now,
     )
-    return Change().putting(key, _held(event, at))
+    # The gate stays where it is, but must be there: elsewhere the event may just have been applied.
+    return Change().putting(key, _held(event, at)).ending(gate, seq=gate.seq, digest=gate.digest)
 
 
 def held_event(event: Heard, clock: Clock) -> schema.HeldEvent:
@@ -387,6 +467,11 @@ def _held(event: Heard, at: Moment) -> schema.HeldEvent:
     )
 
 
+def _storable(reason: str) -> str:
+    """A reason may quote anything; no text of PostgreSQL holds a NUL, and none holds half a character."""
+    return reason.replace("\0", "�").encode(errors="replace").decode()[:_LONGEST]
+
+
 def source_of(event: Heard) -> str:
     """The short name of the service that said it."""
     return event.source.rpartition("/")[2]
@@ -400,19 +485,24 @@ async def _waiting(read: Reader, source: str, stream: str) -> list[Heard]:
     ]
 
 
-async def _known(read: Reader, hears: Hears, events: Sequence[Heard]) -> Known:
+async def _known(store: Store, hears: Hears, events: Sequence[Heard], condemned: Mapping[str, str]) -> Known:
     """Heads and rows that these events' gates and reactions need, in one query per table."""
     streams: list[tuple[str, str]] = [event.gate for event in events]
     wants = [Want(schema.ParkedKey, (source_of(event), event.stream)) for event in events]
     for event in events:
+        if event.id in condemned:
+            continue
         try:
             reaction, data = hears.reaction(event)
         except errors.Poison:
             continue  # it is parked when its turn comes
         if reaction:
-            streams += reaction.streams(data, event)
-            wants += reaction.wants(data, event)
-    return await read.known(streams, wants)
+            with _blaming([event]):
+                streams += reaction.streams(data, event)
+                wants += reaction.wants(data, event)
+    with _blaming(events):
+        async with store.reading() as read:
+            return await read.known(streams, wants)
 
 
 def _decoded(records: Sequence[Record], clock: Clock) -> tuple[list[Heard], list[schema.ParkedRecord]]:
@@ -429,8 +519,8 @@ def _decoded(records: Sequence[Record], clock: Clock) -> tuple[list[Heard], list
                     offset=record.offset,
                     key=record.key,
                     value=record.value,
-                    headers={name: value.decode("latin-1") for name, value in record.headers},
-                    reason=str(why),
+                    headers={quote(name, _VISIBLE): quote(value, _VISIBLE) for name, value in record.headers},
+                    reason=_storable(str(why)),
                     since=clock.now(),
                 )
             )

@@ -23,6 +23,8 @@ COORDINATING = "coordinating"
 #: A service or an operator of this installation; related to no case.
 INSTALLATION = "installation"
 
+#: What an agency can be to a case.
+PARTIES = frozenset({HOLDER, RECIPIENT, SENDER, RETURNED})
 #: The agency that an officer belongs to.
 OWN = "own"
 

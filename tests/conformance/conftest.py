@@ -127,8 +127,8 @@ def _sqlite(directory: Path) -> Database:
     things.METADATA.create_all(made)
     made.dispose()
     # One thread writes the file, so whoever opens it shares the engine.
-    database = Database(lambda: database.opened[0] if database.opened else SqliteEngine(file))
-    return database
+    shared = Database(lambda: shared.opened[0] if shared.opened else SqliteEngine(file))
+    return shared
 
 
 async def _postgres(request: pytest.FixtureRequest) -> Database:

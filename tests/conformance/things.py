@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import BigInteger, LargeBinary, select
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from libs.common import edge, errors
 from libs.common.change import Change, Fact, Fence, Head, Told
@@ -24,6 +25,8 @@ from libs.common.store import schema
 from libs.common.store.engine import Engine, Known, Outcome, Want
 from libs.common.store.schema import Entry, JournalEntry, instant, json_column
 from libs.common.store.store import Claim, Store
+
+T = TypeVar("T")
 
 ACTOR = Actor("zhang", "11330726MB1234567X")
 #: A service that nobody implements; what it says is heard here.
@@ -117,12 +120,21 @@ class Counted(BaseModel):
 class Saying:
     """An event of any type with any data, as somebody newer or mistaken would say it."""
 
-    TYPE: str  # type: ignore[misc]
+    TYPE: str
     data: dict[str, Any] = field(default_factory=dict)
     SOURCE: ClassVar[str] = SOURCE
 
     def model_dump(self, *, mode: str, exclude_none: bool) -> dict[str, Any]:
         return self.data
+
+
+async def eventually(attempt: Callable[[], Awaitable[T]]) -> T:
+    """The first answer that is one."""
+    async with asyncio.timeout(20):
+        while True:
+            if found := await attempt():
+                return found
+            await asyncio.sleep(0.01)
 
 
 def now() -> Moment:
@@ -185,9 +197,9 @@ def interleaved(*streams: Sequence[Outgoing]) -> list[Outgoing]:
 
 def muddled(said: Sequence[Outgoing], chance: random.Random) -> list[Outgoing]:
     """Late, early and again: within a window of eight, a third of it twice."""
-    twice = [(place + chance.uniform(0, 8), one) for place, one in enumerate(said)]
-    twice += [(place + chance.uniform(0, 16), one) for place, one in enumerate(said) if chance.random() < 0.33]
-    return [one for _, one in sorted(twice, key=lambda placed: placed[0])]
+    first = [(place + chance.uniform(0, 8), one) for place, one in enumerate(said)]
+    again = [(place + chance.uniform(0, 8), one) for place, one in first if chance.random() < 0.33]
+    return [one for _, one in sorted([*first, *again], key=lambda placed: placed[0])]
 
 
 def heard(said: Outgoing) -> Heard:

@@ -7,6 +7,7 @@ service that hears it is a witness. A codec of our own on orjson; the CloudEvent
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -22,6 +23,8 @@ from libs.common.store.schema import JournalEntry
 SPECVERSION = "1.0"
 #: Largest event that may travel, in bytes of public part and headers.
 LARGEST = 64 * 1024
+#: Longest subject: streams are keys of our tables, and index entries have a limit.
+LONGEST_SUBJECT = 400
 #: What others may do with the data of an event: it holds ids, codes and dates only.
 CLASSIFICATION = "internal"
 
@@ -37,6 +40,10 @@ REQUIRED = (
     "correlationid",
     "chain",
 )
+
+#: What no attribute may hold (CloudEvents 1.0, type String); no database of ours stores a NUL in text.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SEQUENCE = re.compile(r"[0-9]{1,10}")
 
 
 class Unreadable(Exception):
@@ -139,6 +146,10 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
     missing = [name for name in REQUIRED if not attributes.get(name)]
     if missing or attributes.get("specversion") != SPECVERSION:
         raise Unreadable(f"not a CloudEvents {SPECVERSION} event of ours; missing: {', '.join(missing)}")
+    if any(_CONTROL.search(text) for pair in attributes.items() for text in pair):
+        raise Unreadable("an attribute holds control characters")
+    if not _SEQUENCE.fullmatch(attributes["sequence"]) or len(attributes["subject"]) > LONGEST_SUBJECT:
+        raise Unreadable("the sequence is no number of ours, or the subject is too long")
     try:
         heard = Heard(
             id=attributes["id"],
@@ -156,7 +167,7 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
         orjson.loads(value)
     except ValueError as error:
         raise Unreadable(str(error)) from error
-    if heard.seq < 1 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
+    if not 1 <= heard.seq < 1 << 31 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
         raise Unreadable("sequence, chain or recordedtime is out of range")
     return heard
 

@@ -8,8 +8,9 @@ its id compared: a topic that was deleted and made again would otherwise give wr
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from libs.common import edge, errors
@@ -21,8 +22,6 @@ from libs.common.store.store import Store
 
 #: Records that one poll brings at most.
 BATCH = 500
-#: How often a batch that fails for an unknown reason is tried whole, and then each event alone.
-TRIES = 3
 
 _log = logging.getLogger(__name__)
 
@@ -151,19 +150,11 @@ class Consumer:
     async def _one_by_one(self, partition: Partition, place: _Place, records: Sequence[Record]) -> None:
         """Isolate what fails: everything else is applied, the culprit is parked with its reason."""
         for record in records:
-            condemned: dict[str, str] = {}
-            for attempt in range(TRIES):
-                try:
-                    await self._consume(partition, place, [record], condemned)
-                    break
-                except edge.Broken as why:
-                    await asyncio.sleep(0.05 * 2**attempt)
-                    if attempt == TRIES - 2:
-                        condemned = {why.heard.id: f"处理失败:{why}"}
+            await edge.isolating(functools.partial(self._consume, partition, place, [record]))
 
     async def _consume(
-        self, partition: Partition, place: _Place, records: Sequence[Record], condemned: dict[str, str]
-    ) -> None:
+        self, partition: Partition, place: _Place, records: Sequence[Record], condemned: Mapping[str, str]
+    ) -> edge.Report:
         then, last_id = records[-1].offset + 1, _id_of(records[-1])
         fence = Fence(
             group=self._hears.group,
@@ -180,6 +171,7 @@ class Consumer:
         place.next, place.last_id = then, last_id
         self.progressed += len(records)
         self._told(report)
+        return report
 
     async def _leave(self) -> None:
         subscription, self._subscription = self._subscription, None

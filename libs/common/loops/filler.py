@@ -55,24 +55,49 @@ class Filler:
             await asyncio.sleep(EVERY)
 
     async def once(self) -> int:
-        """Try every gap there is; gives the number of events applied."""
+        """Try every gap there is; gives the number of events applied.
+
+        A source that cannot be asked, and an event that not even can be parked, keep nobody else waiting.
+        """
         applied = 0
         still_open: set[tuple[str, str]] = set()
+        silent: set[str] = set()
         for source, stream, first in await self._gaps():
-            fetched: Sequence[Heard] = ()
             async with self._store.reading() as read:
                 gate = await read.head("heard", f"{source}:{stream}")
+            fetched: Sequence[Heard] | None = ()
             if first > gate.seq + 1:
-                fetched = await self._journals.after(source, stream, gate.seq)
-            report = await edge.drain(
-                self._store, self._hears, (source, stream), self._clock, fetched=fetched
-            )
-            applied += len(report.applied)
-            if not (report.applied or report.old or report.parked):
+                fetched = await self._asked(source, stream, gate.seq, silent)
+            if fetched is None:
+                continue
+            progress = await self._drained(source, stream, fetched)
+            if progress is None:
                 still_open.add((source, stream))
                 _log.error("gap in %s of %s", stream, source, extra={"action": "gap_open"})
+            applied += progress or 0
         self.open_gaps = still_open
         return applied
+
+    async def _asked(self, source: str, stream: str, after: int, silent: set[str]) -> Sequence[Heard] | None:
+        """What the source's journal says; None where it cannot be asked, and then not again in this round."""
+        if source in silent:
+            return None
+        try:
+            return await self._journals.after(source, stream, after)
+        except errors.Transient as error:
+            silent.add(source)
+            _log.warning("filler waits: %s", error.detail, extra={"action": "filler_wait"})
+            return None
+
+    async def _drained(self, source: str, stream: str, fetched: Sequence[Heard]) -> int | None:
+        """How many events were applied; None where nothing came of it."""
+        gate = (source, stream)
+        try:
+            report = await edge.drain(self._store, self._hears, gate, self._clock, fetched=fetched)
+        except edge.Broken as why:
+            _log.exception("an event cannot be parked", exc_info=why, extra={"action": "reaction_failed"})
+            return None
+        return len(report.applied) if report.applied or report.old or report.parked else None
 
     async def _gaps(self) -> list[tuple[str, str, int]]:
         """Streams with held events and no parked key, with their first held seq."""

@@ -71,10 +71,6 @@ class Known:
         rows = self._rows.get(entry.TABLE, {})
         return [rows[key] for key in sorted(rows)]  # type: ignore[misc]
 
-    def copy(self) -> Known:
-        """The same knowledge, to be overlaid apart from this one."""
-        return Known(self._heads.values(), (row for rows in self._rows.values() for row in rows.values()))
-
     def learn(self, change: Change) -> None:
         """Overlay what `change` decided, so that the next reaction of the batch sees it."""
         for row in change.rows:

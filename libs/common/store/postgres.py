@@ -42,7 +42,6 @@ _CONFLICTS = (
     asyncpg.UniqueViolationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
 )
 #: The server is away, shutting down, out of disk, memory or connections, or no longer the primary.
 _DOWN = (
@@ -53,6 +52,7 @@ _DOWN = (
     asyncpg.InternalClientError,  # what the driver makes of a connection that broke in the middle
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,  # whoever holds a lock for so long is not one of ours
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
     InterfaceError,

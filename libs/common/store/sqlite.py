@@ -154,7 +154,10 @@ class SqliteEngine:
 
 
 def _run_group(connection: sqlalchemy.Connection, group: Sequence[_Job]) -> None:
-    """One transaction; each job under its savepoint; nobody hears of success before the commit."""
+    """One transaction, each job under its savepoint: what fails is its caller's, and others go on.
+
+    Nobody hears of success before the commit.
+    """
     raw = _raw(connection)
     results: list[tuple[_Job, Any]] = []
     try:
@@ -175,7 +178,7 @@ def _run_job(raw: sqlite3.Connection, connection: sqlalchemy.Connection, job: _J
     raw.execute("SAVEPOINT change")
     try:
         result = job.work(connection)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's, and others go on
+    except Exception as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if _is_down(cause):
             raise cause from error

@@ -12,7 +12,7 @@ from libs.common.permit import Permit
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
-from libs.common.web.fields import Choice, Day, In, Items, Text, Uscc
+from libs.common.web.fields import Day, In, Items, Text, Uscc
 from services.cases import access
 from services.cases.handover import loads, rules
 from services.cases.handover.rules import Handover, Offering, Package
@@ -60,7 +60,7 @@ class AcceptanceIn(In):
 class ReturnIn(In):
     """退回: reason, legal basis, and the agency that should have the case."""
 
-    reason: Choice[ReturnReason]
+    reason: ReturnReason
     basis: Annotated[str, Text(1, 500)]
     proposed_agency: Uscc
     note: Annotated[str, Text(0, 2000, lines=True)] = ""
@@ -76,16 +76,15 @@ class WithdrawalIn(In):
 
 def shown(transfer: Transfer, permit: Permit) -> dict[str, Any]:
     """A transfer as an answer; its free text may name people and is masked with them."""
-    hide = bool(permit.masked)
-    return {
+    fields = {
         "id": transfer.id,
         "case": transfer.case,
         "from_agency": transfer.from_agency,
         "to_agency": transfer.to_agency,
         "state": transfer.state,
         "officers": transfer.officers,
-        "package": None if hide else transfer.package,
-        "ground": None if hide else transfer.ground,
+        "package": transfer.package,
+        "ground": transfer.ground,
         "offered_on": transfer.offered_on.isoformat(),
         "offered_at": transfer.offered_at.isoformat(),
         "closed_on": transfer.closed_on.isoformat() if transfer.closed_on else None,
@@ -98,6 +97,7 @@ def shown(transfer: Transfer, permit: Permit) -> dict[str, Any]:
         if transfer.return_reason
         else None,
     }
+    return access.shown(fields, permit)
 
 
 def _rendered(change: Change, permit: Permit) -> Rendered:

@@ -20,6 +20,7 @@ from libs.common.permit import Actor
 from services.cases.handover.tables import Transfer
 from services.cases.intake.rules import CaseFile
 from services.cases.people.rules import Crew
+from services.cases.register import rules as register
 from services.cases.register.rules import Competence, NotRegistered
 from services.cases.register.tables import Agency
 
@@ -154,12 +155,16 @@ def accept(s: Handover, *, by: Actor, at: Moment, acted_on: date | None = None) 
     """Take the case over: from this commit on the recipient holds it and the sender cannot act on it.
 
     Raises NotOffered; BeyondPower where the recipient does not hold the power on the day, a township by its
-    grant, a department by statute.
+    grant, a department by statute; OutsideTerritory.
     """
     transfer = s.waiting()
     day = s.file.day_of(acted_on, at)
-    s.competence.require(s.recipient, day)
+    standing = s.competence.require(s.recipient, day)
+    register.require_within(s.recipient, s.file.case.territory)
     case = s.file.case.but(holder=transfer.to_agency, open_transfer="")
+    if case.in_name_of:
+        # A case that was filed goes on in the name in which its new holder acts (20, 24), not the old one's.
+        case = case.but(in_name_of=standing.in_name_of)
     change = (
         Change()
         .putting(case, transfer.but(state="accepted", closed_on=day))

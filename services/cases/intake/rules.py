@@ -63,15 +63,21 @@ class CaseFile:
         return Party(case=self.case.id, agency=agency, relation=relation)
 
 
-def register_clue(
-    holder: Agency | None, competence: Competence, case: Case, *, by: Actor, at: Moment
-) -> Change:
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """What registering a clue depends on."""
+
+    receiver: Agency | None
+    competence: Competence
+
+
+def register_clue(s: Receiving, case: Case, *, by: Actor, at: Moment) -> Change:
     """Open a case with its clue; the agency that registers it is its first holder.
 
     Whether the agency may decide the matter is not asked yet: the first receiver keeps the clue until another
-    signs for it. Raises NotRegistered for an unknown matter, ImpossibleDay.
+    signs for it. Raises NotRegistered for an unknown power, ImpossibleDay.
     """
-    if holder is None or competence.power is None:
+    if s.receiver is None or s.competence.power is None:
         raise NotRegistered("登记机关或所涉职权事项不在名录中")
     if case.registered_on > at.day:
         raise ImpossibleDay("线索登记日期不得晚于今天", basis=DATED)

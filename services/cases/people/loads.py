@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 from sqlmodel import col, select
 
+from libs.common.permit import Actor
 from libs.common.store.engine import Reader
-from services.cases.people.rules import Crew
+from services.cases import access
+from services.cases.people.rules import Crew, Enrolment, certified
 from services.cases.people.tables import Officer, OfficerRow
+from services.cases.register import loads as register
 
 
 async def crew(read: Reader, named: Sequence[str]) -> Crew:
@@ -19,6 +23,22 @@ async def crew(read: Reader, named: Sequence[str]) -> Crew:
     return Crew(tuple(named), tuple(officers), tuple(heads))
 
 
-async def officers_of(read: Reader, agency: str) -> list[Officer]:
-    """All officers of an agency."""
-    return await read.all(Officer, select(OfficerRow).where(col(OfficerRow.agency) == agency))
+async def available(read: Reader, agency: str, day: date) -> Crew:
+    """All officers of an agency who may act on `day`, as if an act named them."""
+    everyone = await read.all(Officer, select(OfficerRow).where(col(OfficerRow.agency) == agency))
+    fit = certified(everyone, day)
+    return Crew(tuple(officer.id for officer in fit), tuple(fit), ())
+
+
+async def enrolment(read: Reader, officer: str, agency: str, certificate: str) -> Enrolment:
+    """What entering an officer depends on."""
+    return Enrolment(
+        head=await read.head("officer", officer),
+        agency=await register.agency(read, agency),
+        is_certificate_taken=await read.one(Officer, certificate=certificate) is not None,
+    )
+
+
+def relation(actor: Actor, officer: Officer) -> frozenset[str]:
+    """What the actor's agency is to an officer."""
+    return frozenset({access.OWN} if officer.agency == actor.agency else ())

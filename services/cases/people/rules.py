@@ -52,16 +52,25 @@ def certified(officers: Sequence[Officer], day: date) -> list[Officer]:
     return [officer for officer in officers if officer.is_certified_on(day)]
 
 
-def register_officer(head: Head, agency: Agency | None, officer: Officer, *, by: Actor, at: Moment) -> Change:
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What entering an officer depends on."""
+
+    head: Head
+    agency: Agency | None
+    is_certificate_taken: bool
+
+
+def register_officer(s: Enrolment, officer: Officer, *, by: Actor, at: Moment) -> Change:
     """Enter an officer with a certificate. Raises NotRegistered, AlreadyRegistered."""
-    if agency is None:
+    if s.agency is None:
         raise NotRegistered("执法人员所在机关未登记")
-    if not head.is_new:
+    if not s.head.is_new:
         raise AlreadyRegistered
-    if officer.valid_to < officer.valid_from:
-        raise errors.Malformed("执法证有效期的截止日早于起始日")
+    if s.is_certificate_taken:
+        raise AlreadyRegistered("该执法证号已登记")
     event = said.OfficerCertified(
         agency=officer.agency, valid_from=officer.valid_from, valid_to=officer.valid_to
     )
-    private = {"officer": officer.id, "certificate": officer.certificate}
-    return Change().inserting(officer).telling(event, on=head, by=by, at=at, private=private)
+    private = {"officer": officer.id, "name": officer.name, "certificate": officer.certificate}
+    return Change().inserting(officer).telling(event, on=s.head, by=by, at=at, private=private)

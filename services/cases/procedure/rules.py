@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from libs.common import errors
+from libs.common import errors, wording
 from libs.common.change import Change, Head
 from libs.common.clock import Moment
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import Event
-from libs.common.permit import Actor
+from libs.common.permit import Actor, Role
 from services.cases.intake.rules import CaseFile
 from services.cases.intake.tables import Case, Handler
 from services.cases.law import procedure
 from services.cases.law.procedure import Guard, Move
 from services.cases.people.rules import Crew
+from services.cases.register import rules as register
 from services.cases.register.rules import Competence
 from services.cases.register.tables import Agency
 
@@ -36,6 +37,13 @@ class OpenTransfer(errors.RuleBroken):
 
     code = "open-transfer"
     title = "案件有待接收的移送，须先接收、退回或撤回"
+
+
+class WrongRole(errors.NotPermitted):
+    """The move is another role's, or another agency's."""
+
+    code = "wrong-role"
+    title = "该流转不由您进行"
 
 
 class ApproverHandles(errors.RuleBroken):
@@ -71,38 +79,68 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A move that leaves the present stage, and what blocks it now."""
+    """A move that leaves the present stage, and what blocks it for this person now."""
 
     move: Move
-    blocks: tuple[errors.RuleBroken, ...]
+    blocks: tuple[errors.Refusal, ...]
 
 
-def take(s: Proceeding, name: str, step: Step) -> Change:
-    """Make a move. Raises NotHolder, NoSuchMove, or the refusal of the guard that does not hold."""
+def needed(name: str, given: Mapping[str, object]) -> Move:
+    """The move of this name, if what is given is what it needs, no more and no less. Raises Malformed."""
+    move = procedure.load().moves.get(name)
+    if move is None:
+        raise errors.Malformed(errors=(wording.fault("/move", "no-such-move", "没有这项流转"),))
+    brought = {need for need in procedure.NEEDS if given.get(need)}
+    faults = [
+        *(wording.fault(f"/{need}", "missing", "缺少必填项") for need in sorted(move.needs - brought)),
+        *(
+            wording.fault(f"/{need}", "not-needed", f"「{move.zh}」不需要此项")
+            for need in sorted(brought - move.needs)
+        ),
+    ]
+    if faults:
+        raise errors.Malformed(errors=tuple(faults))
+    return move
+
+
+def take(s: Proceeding, step: Step) -> Change:
+    """Make a move. Raises NotHolder, WrongRole, NoSuchMove, or the refusal of a guard that does not hold."""
     s.file.require_holder(step.by.agency)
-    if s.file.case.stage not in step.move.from_:
-        raise NoSuchMove(f"「{step.move.zh}」不能从当前阶段进行", stage=s.file.case.stage)
-    for guard in step.move.guards:
+    move = step.move
+    if refusal := _not_theirs(s, step):
+        raise refusal
+    if s.file.case.stage not in move.from_:
+        raise NoSuchMove(f"「{move.zh}」不能从当前阶段进行", stage=s.file.case.stage)
+    for guard in move.guards:
         _GUARDS[guard.name](s, step, guard)
-    case, event = _EFFECTS[name](s, step)
+    case, event = _EFFECTS[move.name](s, step)
     handlers = [Handler(case=case.id, officer=officer) for officer in s.crew.named]
-    change = Change().owning(s.file.head).putting(case, *handlers)
-    if "power_held" in {guard.name for guard in step.move.guards}:
+    change = Change().owning(s.file.head).putting(case, *handlers).relying_on(*s.crew.heads)
+    if "power_held" in {guard.name for guard in move.guards}:
         change = change.relying_on(s.competence.head)
-    change = change.relying_on(*s.crew.heads)
-    if step.move.name in _NUMBERED:
+    if move.name in _NUMBERED:
         change = change.owning(s.number)
     private = {"reason": step.reason, "officers": list(s.crew.named), "stage": case.stage}
     return change.telling(event, on=s.file.head, by=step.by, at=step.at, acted_on=step.day, private=private)
 
 
 def options(s: Proceeding, by: Actor, at: Moment) -> list[Option]:
-    """What may be done now, and what blocks the rest: every refusal with its article."""
+    """What `by` may do now, and what blocks the rest: every refusal with its article.
+
+    Officers are named only when a move is made, so `s.crew` holds here all whom the holder could name.
+    """
     found = []
     for move in procedure.load().from_stage(s.file.case.stage):
         step = Step(move, by, at, at.day)
-        found.append(Option(move, tuple(_refusals(s, step))))
+        theirs = _not_theirs(s, step)
+        found.append(Option(move, (*([theirs] if theirs else []), *_refusals(s, step))))
     return found
+
+
+def _not_theirs(s: Proceeding, step: Step) -> WrongRole | None:
+    if step.by.agency == s.file.case.holder and step.by.is_a(step.move.who):
+        return None
+    return WrongRole(f"「{step.move.zh}」由承办单位的{_WHO[step.move.who]}进行", who=step.move.who.value)
 
 
 def _refusals(s: Proceeding, step: Step) -> list[errors.RuleBroken]:
@@ -115,14 +153,18 @@ def _refusals(s: Proceeding, step: Step) -> list[errors.RuleBroken]:
     return refusals
 
 
-def counter_of(case: Case, move: str, day: date) -> tuple[str, str] | None:
+def counter_of(holder: str, move: str, day: date) -> tuple[str, str] | None:
     """The counter whose next value numbers this move: per agency, year and kind, without a gap."""
     kind = _NUMBERED.get(move)
-    return ("counter", f"{case.holder}/{day.year}/{kind}") if kind else None
+    return ("counter", f"{holder}/{day.year}/{kind}") if kind else None
 
 
 def _power_held(s: Proceeding, step: Step, guard: Guard) -> None:
     s.competence.require(s.agency, step.day)
+
+
+def _within_territory(s: Proceeding, step: Step, guard: Guard) -> None:
+    register.require_within(s.agency, s.file.case.territory)
 
 
 def _two_officers(s: Proceeding, step: Step, guard: Guard) -> None:
@@ -142,6 +184,7 @@ def _approver_apart(s: Proceeding, step: Step, guard: Guard) -> None:
 #: A guard of the table is a function of this name; a test holds the two against each other.
 _GUARDS: Mapping[str, Callable[[Proceeding, Step, Guard], None]] = {
     "power_held": _power_held,
+    "within_territory": _within_territory,
     "two_officers": _two_officers,
     "no_open_transfer": _no_open_transfer,
     "approver_apart": _approver_apart,
@@ -200,4 +243,5 @@ _EFFECTS: Mapping[str, Callable[[Proceeding, Step], tuple[Case, Event]]] = {
     "decide": _decided,
     "close": _closed,
 }
-_NUMBERED = {"file": "立案", "decide": "决定"}
+_NUMBERED: Mapping[str, str] = {"file": "立案", "decide": "决定"}
+_WHO: Mapping[Role, str] = {Role.HANDLER: "承办人员", Role.APPROVER: "审批负责人"}

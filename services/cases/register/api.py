@@ -20,7 +20,7 @@ from libs.common.store.engine import Reader
 from libs.common.store.schema import Entry
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
-from libs.common.web.fields import Choice, Day, Division, In, PowerCode, Text, Uscc
+from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
 from services.cases import access
 from services.cases.register import loads, rules
 from services.cases.register.loads import Recalling, Registering
@@ -50,7 +50,7 @@ class AgencyIn(In):
 
     id: Uscc
     name: Annotated[str, Text(1, 100)]
-    kind: Choice[AgencyKind]
+    kind: AgencyKind
     division: Division
     coordinates: bool = False
 
@@ -77,7 +77,7 @@ class GrantIn(In):
 
     power: PowerCode
     agency: Uscc
-    mode: Choice[Mode]
+    mode: Mode
     document: Annotated[str, Text(1, 200)]
     effective_on: Day
 

@@ -121,7 +121,10 @@ def page(found: Sequence[E], limit: int, show: Callable[[E], Mapping[str, Any] |
 def place(cursor: str) -> str:
     """The key that a cursor of ours stands for. Raises Malformed."""
     try:
-        return base64.b64decode(cursor, b"-_", validate=True).decode()
+        key = base64.b64decode(cursor, b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
+        key = ""
+    if not key or not key.isprintable():
         fault = wording.fault("query:cursor", "cursor", "不是本系统给出的游标")
-        raise errors.Malformed(errors=(fault,)) from None
+        raise errors.Malformed(errors=(fault,))
+    return key

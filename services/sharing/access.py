@@ -1,0 +1,112 @@
+"""Who may see what in `sharing`: one pure permit(), asked by every way out.
+
+An entry of a stream is for the agencies that were party to it when it happened; an entry of the register is
+for every agency of the county; the office of the joint meeting sees all. What is not named in RULES is
+denied. A thing that an actor may not know of is NotFound; creating is NotPermitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from libs.common import errors
+from libs.common.permit import Actor, Permit, Role
+
+#: As what an agency came to a stream, see feeds.tables.Right; it stays that when others join.
+HOLDER, RECIPIENT, ADDRESSEE = "holder", "recipient", "addressee"
+#: What every agency of the county is to an entry of the register.
+COUNTY = "county"
+#: What an agency is to its own line of the picture.
+OWN = "own"
+#: An agency that is registered with the county.
+MEMBER = "member"
+#: The office of the joint meeting.
+COORDINATING = "coordinating"
+#: A service or an operator of this installation; related to no entry.
+INSTALLATION = "installation"
+
+HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
+COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.OPERATOR, Role.SERVICE
+OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
+#: Who reads a case at an agency that is party to it; the same as in `cases`.
+READERS = frozenset({HANDLER, APPROVER, AUDITOR})
+OVERSEERS = frozenset({COORDINATOR, AUDITOR})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which roles at which relation may."""
+
+    zh: str
+    may: Mapping[str, frozenset[Role]]
+    #: Nothing is revealed by refusing a creation: 403.
+    open: bool = False
+
+
+def _only(relation: str, *roles: Role) -> dict[str, frozenset[Role]]:
+    return {relation: frozenset(roles)}
+
+
+_READS_ENTRY: Mapping[str, frozenset[Role]] = {
+    HOLDER: READERS,
+    RECIPIENT: READERS,
+    ADDRESSEE: OFFICIALS,
+    COUNTY: OFFICIALS,
+    COORDINATING: OVERSEERS,
+}
+_WITNESSES: Mapping[str, frozenset[Role]] = {
+    COORDINATING: OVERSEERS,
+    INSTALLATION: frozenset({OPERATOR, SERVICE}),
+}
+
+RULES: Mapping[str, Rule] = {
+    "feed.list": Rule("查看订阅源", _only(MEMBER, *OFFICIALS)),
+    "feed.read": Rule("读取订阅源", _only(MEMBER, *OFFICIALS)),
+    "entry.read": Rule("查看一条记录", _READS_ENTRY),
+    "picture.read": Rule("查看协同态势", {OWN: OFFICIALS, COORDINATING: OVERSEERS}),
+    "picture.rebuild": Rule("重建协同态势", _only(INSTALLATION, OPERATOR), open=True),
+    "rebuild.read": Rule("查看重建进度", _only(INSTALLATION, OPERATOR)),
+    "journal.read": Rule("取得事件日志", _only(INSTALLATION, SERVICE)),
+    "parked.read": Rule("查看搁置的事件", _only(INSTALLATION, OPERATOR)),
+    "parked.redrive": Rule("重新处理搁置的事件", _only(INSTALLATION, OPERATOR), open=True),
+    "witness.read": Rule("查看见证的链首", _WITNESSES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the actor's agency is, to the county and to the thing asked for."""
+
+    is_member: bool = False
+    coordinates: bool = False
+    #: What the agency is to the entry, to the line of the picture; empty where there is none.
+    relations: frozenset[str] = frozenset()
+
+
+def permit(actor: Actor, action: str, situation: Situation) -> Permit:
+    """Leave for `actor` to do `action`, or NotFound, or NotPermitted."""
+    rule = RULES[action]
+    relations = _relations(actor, situation)
+    granting = {relation for relation in relations if actor.roles & rule.may.get(relation, frozenset())}
+    if granting:
+        return Permit(action, frozenset(granting))
+    if rule.open:
+        raise errors.NotPermitted
+    raise errors.NotFound
+
+
+def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:
+    """The permit, or None: for lists, which leave out, and feeds, which withhold, what may not be seen."""
+    try:
+        return permit(actor, action, situation)
+    except (errors.NotFound, errors.NotPermitted):
+        return None
+
+
+def _relations(actor: Actor, situation: Situation) -> set[str]:
+    # Who is not registered with the county is nothing to it, whatever right was given to that code.
+    relations = {MEMBER} | situation.relations if situation.is_member else set()
+    if situation.is_member and situation.coordinates:
+        relations.add(COORDINATING)
+    return relations | ({INSTALLATION} if actor.roles & {OPERATOR, SERVICE} else set())

@@ -1,0 +1,1 @@
+"""Programs for those who develop and run Liandong; the services do not need them."""
