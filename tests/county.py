@@ -15,7 +15,6 @@ import httpx
 from libs.common import edge
 from libs.common.change import Change, Fence, Head, Told
 from libs.common.clock import SHANGHAI, Clock, Moment, Trace
-from libs.common.contracts.event import CATALOGUE
 from libs.common.law import codes
 from libs.common.log import envelope
 from libs.common.log.seam import Partition, Record
@@ -133,8 +132,8 @@ class County:
             headers={"authorization": f"Bearer {token}"},
         )
 
-    async def get(self, path: str, agency: str = TOWNSHIP, *roles: Role, **query: Any) -> httpx.Response:
-        async with self.client(agency, *roles) as caller:
+    async def get(self, path: str, by: str = TOWNSHIP, /, *roles: Role, **query: Any) -> httpx.Response:
+        async with self.client(by, *roles) as caller:
             return await caller.get(path, params=query)
 
     async def post(
@@ -161,7 +160,12 @@ class County:
         return {"if-match": answer.headers["etag"]}
 
     async def move(
-        self, case: str, body: Mapping[str, Any], agency: str = TOWNSHIP, *roles: Role, person: str | None = None
+        self,
+        case: str,
+        body: Mapping[str, Any],
+        agency: str = TOWNSHIP,
+        *roles: Role,
+        person: str | None = None,
     ) -> httpx.Response:
         """A move upon the newest version."""
         headers = await self.etag(case, agency)
@@ -181,7 +185,9 @@ class County:
         ]
         reached = ("registered", "filed", "investigating", "decided", "closed").index(stage)
         for body, role in moves[:reached]:
-            answer = await self.move(case, body, TOWNSHIP, role, person="head" if role is Role.APPROVER else None)
+            answer = await self.move(
+                case, body, TOWNSHIP, role, person="head" if role is Role.APPROVER else None
+            )
             assert answer.status_code == 201, answer.text
         return case
 

@@ -161,6 +161,14 @@ async def logs(log_kind: str, request: pytest.FixtureRequest, tmp_path: Path) ->
     await made.close()
 
 
+@pytest.fixture
+async def kafka_logs(kafka: Kafka) -> AsyncIterator[Logs]:
+    """For what only Kafka can do or suffer."""
+    made = on(kafka)
+    yield made
+    await made.close()
+
+
 def on(kafka: Kafka) -> Logs:
     return Logs(lambda: KafkaLog(kafka.bootstrap, partitions=PARTITIONS))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 import pytest
@@ -33,6 +31,7 @@ from tests.conformance.things import (
     effects,
     eventually,
     now,
+    running,
 )
 
 pytestmark = pytest.mark.anyio
@@ -106,17 +105,6 @@ async def published(log: Log, topic: str) -> dict[str, list[int]]:
         event = envelope.read(record)
         found.setdefault(event.stream, []).append(event.seq)
     return found
-
-
-@asynccontextmanager
-async def running(*loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    tasks = [asyncio.ensure_future(loop()) for loop in loops]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until_marked(store: Store) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar, TypeVar
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import BigInteger, LargeBinary, select
 from sqlmodel import Field
 
-from libs.common import edge, errors
+from libs.common import edge
 from libs.common.change import Change, Fact, Fence, Head, Told
 from libs.common.clock import Clock, Moment, Trace
 from libs.common.log import envelope
@@ -23,7 +24,15 @@ from libs.common.log.seam import Outgoing, Partition, Record
 from libs.common.permit import Actor
 from libs.common.store import schema
 from libs.common.store.engine import Engine, Known, Outcome, Want
-from libs.common.store.schema import Entry, JournalEntry, instant, json_column
+from libs.common.store.schema import (
+    Entry,
+    HeldEvent,
+    JournalEntry,
+    ParkedKey,
+    ParkedRecord,
+    instant,
+    json_column,
+)
 from libs.common.store.store import Claim, Store
 
 T = TypeVar("T")
@@ -174,12 +183,12 @@ class Voice:
     journal: dict[str, list[JournalEntry]] = field(default_factory=dict)
     _heads: dict[str, Head] = field(default_factory=dict)
 
-    def say(self, stream: str, event: Told | None = None) -> Outgoing:
+    def say(self, stream: str, event: Told | Saying | None = None) -> Outgoing:
         """The next event of the stream."""
         kind, _, id_ = stream.partition("/")
         head = self._heads.get(stream, Head(kind, id_))
         event = event or Counted(n=head.seq + 1)
-        change = Change().telling(event, on=head, by=ACTOR, at=now())
+        change = Change().telling(event, on=head, by=ACTOR, at=now())  # type: ignore[arg-type]
         self._heads[stream] = change.end_of(head)
         entry = entry_of(change.facts[0])
         self.journal.setdefault(stream, []).append(entry)
@@ -263,6 +272,7 @@ class Hearing:
 
     store: Store
     listener: Listener
+    patience: float = edge.PATIENCE
     claim: Claim | None = None
     next: int = 0
 
@@ -274,7 +284,9 @@ class Hearing:
         records = [self._record(self.next + n, one) for n, one in enumerate(said)]
         then = self.next + len(said)
         fence = Fence(self.listener.group, "t", 0, epoch or self.claim.epoch, self.next, then, "last")
-        report = await edge.consume(self.store, self.listener.hears, records, fence, Clock())
+        report = await edge.consume(
+            self.store, self.listener.hears, records, fence, Clock(), patience=self.patience
+        )
         self.next = then
         return report
 
@@ -282,6 +294,12 @@ class Hearing:
     def _record(offset: int, said: Outgoing | Record) -> Record:
         key = said.key.encode() if isinstance(said, Outgoing) else said.key
         return Record(Partition("t", 0), offset, key, said.value, said.headers)
+
+
+async def applied(store: Store) -> int:
+    """How many events took effect so far."""
+    async with store.reading() as read:
+        return len(await read.all(Note))
 
 
 async def effects(store: Store) -> dict[str, list[int]]:
@@ -342,4 +360,33 @@ def once(act: Act) -> Act:
     return lambda change: left.pop()(change) if left else None
 
 
-REFUSAL = errors.Conflict("还不能")
+async def parked(store: Store) -> dict[str, ParkedKey]:
+    """The keys that wait for a person, by stream."""
+    async with store.reading() as read:
+        return {key.stream: key for key in await read.all(ParkedKey)}
+
+
+async def held(store: Store) -> list[tuple[str, int]]:
+    """The events that wait for their turn, by stream and seq."""
+    async with store.reading() as read:
+        return sorted((event.stream, event.seq) for event in await read.all(HeldEvent))
+
+
+async def unreadable(store: Store) -> list[ParkedRecord]:
+    """The records that were parked alone."""
+    async with store.reading() as read:
+        return await read.all(ParkedRecord)
+
+
+@asynccontextmanager
+async def running(*loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """These loops run inside this block; one that ends with an error fails it."""
+    tasks = [asyncio.ensure_future(loop()) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result

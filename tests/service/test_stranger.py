@@ -1,0 +1,158 @@
+"""A stranger, with a good token of an agency that is not of this county, learns nothing from any route."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from libs.common.permit import Role
+from libs.common.settings import Name
+from libs.common.web import health
+from services import parts
+from tests import cast
+from tests.deployment import County, on_embedded
+
+pytestmark = pytest.mark.anyio
+
+#: Everything that a token of people may carry but operating the installation, which is no agency's.
+ROLES = frozenset(Role) - {Role.SERVICE, Role.OPERATOR}
+
+#: A body that would do something, for every route that takes one.
+BODIES: Mapping[str, Any] = {
+    "/v1/agencies": {
+        "id": cast.STRANGER,
+        "name": "外县某局",
+        "kind": "department",
+        "division": "339902",
+        "coordinates": True,
+    },
+    "/v1/officers": cast.an_officer(cast.STRANGER, 1),
+    "/v1/powers": {
+        "code": "330217009000",
+        "name": "某事项",
+        "department": cast.DEPARTMENT,
+        "basis": "某条例第一条",
+    },
+    "/v1/grants": {
+        "power": cast.POWER,
+        "agency": cast.WITHOUT,
+        "mode": "conferred",
+        "document": "某号",
+        "effective_on": "2021-01-01",
+    },
+    "/v1/grants/{grant}/recall": {"recalled_on": "2024-01-01", "document": "某号"},
+    "/v1/clues": cast.a_clue(),
+    "/v1/cases/{case}/transitions": cast.a_filing(cast.TOWNSHIP),
+    "/v1/cases/{case}/transfers": cast.an_offer(),
+    "/v1/transfers/{transfer}/return": {
+        "reason": "not_competent",
+        "basis": "某条例第一条",
+        "proposed_agency": cast.TOWNSHIP,
+    },
+    "/v1/inbox/receipts": {"notices": ["00000000-0000-4000-8000-000000000000"]},
+    "/v1/routes/check": {"route": []},
+    "/v1/redrives": {"dry_run": True},
+}
+#: Query parameters that a route cannot do without; braces are ids that exist.
+QUERIES: Mapping[str, Mapping[str, str]] = {
+    "/v1/competence": {"power": cast.POWER},
+    "/v1/journal": {"stream": "case/{case}"},
+    "/v1/witnesses": {"source": "cases", "stream": "case/{case}"},
+    "/v1/explain": {"event": "case/{case}/1", "agency": cast.TOWNSHIP},
+}
+#: An id of the right form that nothing has.
+NOTHING = "00000000-0000-7000-8000-000000000000"
+
+
+@dataclass
+class Scene:
+    """A county in which things have happened, and the ids of what exists."""
+
+    county: County
+    ids: Mapping[str, str]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with on_embedded(tmp_path) as county:
+        grant = await cast.register(county)
+        township, department = county.ask("cases", cast.TOWNSHIP), county.ask("notify", cast.DEPARTMENT)
+        case = await cast.a_case(township)
+        transfer = await cast.an_offered(township, case)
+        await county.drain()
+        inbox = (await department.get("/v1/inbox", params={"limit": 200})).json()["data"]
+        notice = next(n["id"] for n in inbox if n["sign"])
+        receipt = await cast.post(department, f"/v1/notices/{notice}/receipt", {})
+        ids = {
+            "case": case,
+            "transfer": transfer,
+            "grant": grant,
+            "agency": cast.TOWNSHIP,
+            "officer": cast.officer(cast.TOWNSHIP, 1),
+            "code": cast.POWER,
+            "notice": notice,
+            "receipt": receipt["receipt"]["receipt"],
+        }
+        yield Scene(county, ids)
+
+
+def _routes(service: Name, county: County) -> list[tuple[str, APIRoute]]:
+    return [
+        (method, route)
+        for route in county.apps[service].routes
+        if isinstance(route, APIRoute) and route.include_in_schema and route.path not in health.OPEN
+        for method in sorted(route.methods or ())
+    ]
+
+
+def _filled(template: str, ids: Mapping[str, str], otherwise: str) -> str:
+    for name in [part.strip("{}") for part in template.split("/") if part.startswith("{")]:
+        template = template.replace(f"{{{name}}}", ids.get(name, otherwise))
+    return template
+
+
+async def _answer(scene: Scene, service: Name, method: str, route: APIRoute, ids: Mapping[str, str]) -> Any:
+    stranger = scene.county.ask(service, cast.STRANGER, *ROLES)
+    query = {k: _braced(v, ids) for k, v in QUERIES.get(route.path, {}).items()}
+    body = BODIES.get(route.path, {}) if method == "POST" else None
+    headers = {"if-match": '"1"'} if method == "POST" else {}
+    answer = await stranger.request(
+        method, _filled(route.path, ids, NOTHING), params=query, json=body, headers=headers
+    )
+    told = json.loads(answer.content or b"null")
+    if isinstance(told, dict):
+        told.pop("trace_id", None)
+    return answer.status_code, answer.headers.get("etag"), told
+
+
+def _braced(value: str, ids: Mapping[str, str]) -> str:
+    return value.replace("{case}", ids.get("case", NOTHING))
+
+
+@pytest.mark.parametrize("service", parts.NAMES)
+async def test_what_exists_answers_as_what_does_not(scene: Scene, service: Name) -> None:
+    for method, route in _routes(service, scene.county):
+        if "{" in route.path or route.path in QUERIES:
+            existing = await _answer(scene, service, method, route, scene.ids)
+            missing = await _answer(scene, service, method, route, {})
+            assert existing == missing, f"{method} {route.path}"
+            assert existing[0] in (403, 404), f"{method} {route.path}: {existing}"
+
+
+@pytest.mark.parametrize("service", parts.NAMES)
+async def test_lists_are_empty_and_creation_is_forbidden(scene: Scene, service: Name) -> None:
+    for method, route in _routes(service, scene.county):
+        if "{" in route.path or route.path in QUERIES:
+            continue
+        status, _, told = await _answer(scene, service, method, route, {})
+        if method == "POST":
+            assert status == 403, f"POST {route.path}: {status} {told}"
+        else:
+            empty = told.get("data", told) if isinstance(told, dict) else told
+            assert status == 404 or not empty, f"GET {route.path}: {status} {told}"
