@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -68,10 +68,12 @@ class Parts:
         *,
         told: Callable[[edge.Report], None] | None = None,
         measure: Callable[[Reader], Awaitable[None]] | None = None,
+        others: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] | None = None,
     ) -> Loops:
-        """The service's loops; `told` hears of every batch applied, `measure` measures what is its own."""
-        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        lease = Leased(self.store, "relay", holder, seconds=self.settings.lease_seconds)
+        """The service's loops, with `others` of its own.
+
+        `told` hears of every batch applied, `measure` brings the service's own gauges up to date.
+        """
         count = running.applied(self.metrics, hears)
 
         def counted(report: edge.Report) -> None:
@@ -86,11 +88,17 @@ class Parts:
             topics=[topic(name) for name in NAMES],
             clock=self.clock,
             metrics=self.metrics,
-            relay=Relay(self.store, self.log, topic(self.name), self.clock, lease),
+            relay=Relay(self.store, self.log, topic(self.name), self.clock, self.leased("relay")),
             consumer=Consumer(self.store, self.log, hears, self.clock, told=counted),
             filler=Filler(self.store, self.journals, hears, self.clock),
+            others=others or {},
             also_measure=measure,
         )
+
+    def leased(self, name: str) -> Leased:
+        """What makes a loop run in one process at a time."""
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        return Leased(self.store, name, holder, seconds=self.settings.lease_seconds)
 
 
 #: How a service is made of its parts: each service's `app.create`.

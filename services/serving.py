@@ -42,6 +42,8 @@ async def serve(apps: Mapping[int, FastAPI], *, host: str) -> None:
     ]
 
     def end() -> None:
+        for app in apps.values():
+            app.state.end()  # who waits for something to happen need not be waited for
         for server in servers:
             server.should_exit = True
 

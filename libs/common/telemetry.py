@@ -145,7 +145,7 @@ def log_as_json(level: str = "INFO") -> None:
     handler.addFilter(Quieter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Requests are logged by ours, with their trace; the client's lines repeat what its callers say.
-    for wordy in ("uvicorn.access", "httpx", "httpcore"):
+    for wordy in ("uvicorn.access", "httpx", "httpcore", "alembic"):
         logging.getLogger(wordy).setLevel(logging.WARNING)
 
 

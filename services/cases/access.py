@@ -156,8 +156,8 @@ def shown(fields: Mapping[str, Any], permit: Permit) -> dict[str, Any]:
 
 
 def _relations(actor: Actor, situation: Situation) -> set[str]:
-    relations = set(situation.relations)
-    relations |= {MEMBER} if situation.is_member else set()
+    # Who is not in the register is nothing to a case, whatever a row of the case may say.
+    relations = {MEMBER, *situation.relations} if situation.is_member else set()
     relations |= {REGISTRY} if situation.is_registry else set()
     if situation.coordinates and actor.roles & {COORDINATOR, AUDITOR}:
         relations.add(COORDINATING)

@@ -51,7 +51,7 @@ def create(parts: Parts) -> FastAPI:
         routers=(*ROUTERS, operations.routes(gate, HEARS)),
         lifespan=lambda app: loops.running(),
     )
-    app.state.here, app.state.loops = parts.here(), loops
+    app.state.here, app.state.loops, app.state.end = parts.here(), loops, lambda: None
     return app
 
 

@@ -24,7 +24,6 @@ from tests.conformance.things import (
     Place,
     Thing,
     Voice,
-    applied,
     dump,
     effects,
     eventually,
@@ -34,6 +33,7 @@ from tests.conformance.things import (
     parked,
     raising,
     running,
+    until_applied,
 )
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
@@ -55,13 +55,6 @@ async def published(log: Log, logs: Logs, *said: Outgoing) -> None:
             return False
 
     await eventually(all_of_it)
-
-
-async def until_applied(store: Store, count: int) -> None:
-    async def all_of_them() -> bool:
-        return await applied(store) == count
-
-    await eventually(all_of_them)
 
 
 async def settled(consumer: Consumer, records: int) -> None:

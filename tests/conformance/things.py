@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import BigInteger, LargeBinary, select
 from sqlmodel import Field
 
-from libs.common import edge
+from libs.common import edge, errors
 from libs.common.change import Change, Fact, Fence, Head, Told
 from libs.common.clock import Clock, Moment, Trace
 from libs.common.log import envelope
@@ -198,6 +198,29 @@ class Voice:
         return [self.say(stream) for _ in range(count)]
 
 
+@dataclass
+class Journals:
+    """The journals of the other services, as they answer over HTTP, but for the HTTP."""
+
+    voice: Voice = field(default_factory=Voice)
+    asked: list[tuple[str, str, int]] = field(default_factory=list)
+    #: Sources that do not answer.
+    silent: set[str] = field(default_factory=set)
+    #: What happens elsewhere before the answer arrives.
+    meanwhile: Callable[[], Awaitable[Any]] | None = None
+    #: What is lost, as event ids.
+    lost: set[str] = field(default_factory=set)
+
+    async def after(self, source: str, stream: str, seq: int) -> Sequence[Heard]:
+        self.asked.append((source, stream, seq))
+        if source in self.silent:
+            raise errors.Transient(f"{source} is away")
+        if self.meanwhile:
+            await self.meanwhile()
+        entries = [envelope.structured(entry) for entry in self.voice.journal.get(stream, ())[seq:]]
+        return [envelope.read_structured(event) for event in entries if event["id"] not in self.lost]
+
+
 def interleaved(*streams: Sequence[Outgoing]) -> list[Outgoing]:
     """The events of several streams, taking turns."""
     turns = itertools.zip_longest(*streams)
@@ -302,6 +325,15 @@ async def applied(store: Store) -> int:
         return len(await read.all(Note))
 
 
+async def until_applied(store: Store, count: int) -> None:
+    """Until so many events took effect."""
+
+    async def all_of_them() -> bool:
+        return await applied(store) == count
+
+    await eventually(all_of_them)
+
+
 async def effects(store: Store) -> dict[str, list[int]]:
     """The seqs that took effect, by stream, in the order of the one log. The tallies must agree with it."""
     async with store.reading() as read:
@@ -346,8 +378,8 @@ class Acting(Store):
         return outcome
 
 
-class Crash(Exception):
-    """The process ends here."""
+class Crash(BaseException):
+    """The process ends here: no handler of ours sees it."""
 
 
 def crash(change: Change) -> None:

@@ -16,6 +16,7 @@ from services.cases.register.rules import (
     OutsideTerritory,
     OverlappingGrant,
 )
+from services.cases.register.tables import Grant
 from tests import dossier
 from tests.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOMORROW, TOWNSHIP, YESTERDAY
 
@@ -142,7 +143,7 @@ def test_a_township_does_not_act_in_another() -> None:
     assert refused.value.basis == "行政处罚法第二十二条"
 
 
-def may(grant: register.Grant, acted_on: date) -> bool:
+def may(grant: Grant, acted_on: date) -> bool:
     try:
         dossier.a_competence(grant).require(TOWNSHIP, acted_on)
     except errors.RuleBroken:

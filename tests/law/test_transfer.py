@@ -6,6 +6,8 @@ import pytest
 
 from services.cases.handover import rules
 from services.cases.handover.rules import NotTransferable, UngroundedReturn
+from services.cases.handover.tables import Transfer
+from services.cases.intake.tables import Case
 from services.cases.people.rules import TooFewOfficers
 from services.cases.register.rules import BeyondPower, OutsideTerritory
 from tests import dossier
@@ -40,7 +42,7 @@ def test_two_certified_officers_sign_for_the_sender() -> None:
 def test_a_department_accepts_what_it_holds_by_statute() -> None:
     """basis: 行政处罚法第二十三条"""
     change = rules.accept(dossier.a_handover(), by=BY_DEPARTMENT, at=dossier.a_moment())
-    assert change.written(rules.Transfer).state == "accepted"
+    assert change.written(Transfer).state == "accepted"
 
 
 def test_a_department_without_the_power_does_not_accept() -> None:
@@ -76,7 +78,7 @@ def test_a_filed_case_goes_on_in_the_name_of_its_new_holder() -> None:
     """
     case = dossier.a_case("filed", open_transfer="c1.t1")
     change = rules.accept(dossier.a_handover(case=case), by=BY_DEPARTMENT, at=dossier.a_moment())
-    assert change.written(dossier.Case).in_name_of == DEPARTMENT.id
+    assert change.written(Case).in_name_of == DEPARTMENT.id
 
 
 @pytest.mark.parametrize(
@@ -108,4 +110,4 @@ def test_who_filed_first_keeps_the_case_until_another_accepts() -> None:
     """basis: 行政处罚法第二十五条第一款"""
     offering = dossier.an_offering(dossier.a_case("filed"))
     change = rules.offer(offering, dossier.a_package(), by=dossier.an_actor(), at=dossier.a_moment())
-    assert change.written(dossier.Case).holder == TOWNSHIP.id
+    assert change.written(Case).holder == TOWNSHIP.id

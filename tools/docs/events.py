@@ -49,16 +49,16 @@ kB."""
 def page() -> str:
     """The page."""
     listed = [
-        (f"[{code(type_)}](#{_anchor(type_)})", name(model), code(_service(model)), _hearers(type_))
+        (f"[{code(type_)}](#{_anchor(type_)})", name(model), code(speaker(model)), _listed(type_))
         for type_, model in CATALOGUE.items()
     ]
     return markdown.page(
         "Events",
         _INTRODUCTION,
         "## The envelope",
-        _ENVELOPE,
+        markdown.prose(_ENVELOPE),
         table(("attribute", "meaning"), [(code(name), ATTRIBUTES[name]) for name in envelope.REQUIRED]),
-        _OPTIONAL,
+        markdown.prose(_OPTIONAL),
         "## The events",
         table(("type", "中文", "said by", "heard by"), listed),
         *(part for type_, model in CATALOGUE.items() for part in _described(type_, model)),
@@ -78,10 +78,27 @@ def hears(service: Name) -> edge.Hears:
     return declared
 
 
+def speaker(model: type[Event]) -> Name:
+    """The service that says it."""
+    found: Name = model.SOURCE.rpartition("/")[2]  # type: ignore[assignment]
+    return found
+
+
+def hearers(type_: str) -> list[Name]:
+    """The services that react to it."""
+    topic = parts.topic(speaker(CATALOGUE[type_]))
+    declared = {service: hears(service) for service in parts.NAMES}
+    return [name for name, own in declared.items() if topic in own.topics and type_ in own.reactions]
+
+
+def _listed(type_: str) -> str:
+    return ", ".join(map(code, hearers(type_))) or "nobody"
+
+
 def _described(type_: str, model: type[Event]) -> Iterator[str]:
     yield f"### {type_}"
     yield source.first_sentence(model)
-    yield "\n".join(f"- {line}" for line in (f"said by {code(_service(model))}", *_told(type_)))
+    yield "\n".join(f"- {line}" for line in (f"said by {code(speaker(model))}", *_told(type_)))
     yield table(("field", "type", "meaning"), _fields(model))
 
 
@@ -103,27 +120,11 @@ def _type(annotation: Any) -> str:
 
 def _told(type_: str) -> Iterator[str]:
     """Who hears it, and whom `notify` tells of it."""
-    yield f"heard by {_hearers(type_)}"
+    yield f"heard by {_listed(type_)}"
     for route in routing.table().routes.get(type_, ()):
         who = "、".join(RECIPIENTS[recipient] for recipient in route.to)
         signed = "，须签收" if route.sign else ""
         yield f"`notify` tells {who} ({route.severity}{signed}): {route.reason}"
-
-
-def _hearers(type_: str) -> str:
-    topic = parts.topic(_service(CATALOGUE[type_]))
-    found = [
-        service
-        for service in parts.NAMES
-        for declared in [hears(service)]
-        if topic in declared.topics and type_ in declared.reactions
-    ]
-    return ", ".join(map(code, found)) or "nobody"
-
-
-def _service(model: type[Event]) -> Name:
-    found: Name = model.SOURCE.rpartition("/")[2]  # type: ignore[assignment]
-    return found
 
 
 def _anchor(heading: str) -> str:

@@ -92,19 +92,23 @@ def tested() -> list[Tested]:
 
 def _article(law: str, article: int, rules: list[Applied], tests: list[Tested]) -> Iterator[str]:
     own = [rule for rule in rules if (rule.citation.law, rule.citation.article) == (law, article)]
+    its = [test for test in tests if (test.citation.law, test.citation.article) == (law, article)]
     yield f"### {Citation(law, article)}"
+    lines: dict[tuple[Citation, Path, str], list[int]] = {}
+    for rule in own:
+        lines.setdefault((rule.citation, rule.file, rule.rule), []).append(rule.line)
     rows = [
-        (str(rule.citation).removeprefix(law), code(rule.rule), place(rule.file, rule.line)) for rule in own
+        (_within(citation), code(rule), ", ".join(place(file, line) for line in numbers))
+        for (citation, file, rule), numbers in lines.items()
     ]
     yield markdown.table(("applied as", "rule", "where"), rows)
-    shown = [
-        (str(test.citation).removeprefix(law), code(test.test), place(test.file, test.line))
-        for test in tests
-        if (test.citation.law, test.citation.article) == (law, article)
-    ]
-    yield (
-        markdown.table(("tested as", "test", "where"), shown) if shown else "**No test was written from it.**"
-    )
+    shown = [(_within(test.citation), code(test.test), place(test.file, test.line)) for test in its]
+    yield markdown.table(("tested as", "test", "where"), shown) if its else "**No test was written from it.**"
+
+
+def _within(citation: Citation) -> str:
+    """A citation under the heading of its law."""
+    return str(citation).removeprefix(citation.law)
 
 
 def _in_table(file: Path) -> Iterator[Applied]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,12 @@ ROOT = Path(__file__).parents[2]
 def page(title: str, introduction: str, *parts: str) -> str:
     """A whole page; its first lines say that it is generated."""
     made = "<!-- Made from the code by `python -m tools.docs`: what is changed here by hand is lost. -->"
-    return "\n\n".join((f"# {title}", made, introduction, *parts)) + "\n"
+    return "\n\n".join((f"# {title}", made, prose(introduction), *parts)) + "\n"
+
+
+def prose(text: str) -> str:
+    """A paragraph, filled to the width that the pages written by hand have."""
+    return textwrap.fill(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

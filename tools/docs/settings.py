@@ -39,13 +39,13 @@ def page() -> str:
         "## Settings",
         table(("variable", "default", "value", "meaning"), _settings()),
         "## Metrics",
-        _METRICS,
+        markdown.prose(_METRICS),
         table(("metric", "kind", "labels", "meaning"), _metrics()),
         "## Alarms",
-        _ALARMS,
+        markdown.prose(_ALARMS),
         "\n".join(f"- {code(kind)}" for kind in alarms()),
         "## Actions in logs",
-        _ACTIONS,
+        markdown.prose(_ACTIONS),
         table(("action", "said in"), _actions()),
     )
 

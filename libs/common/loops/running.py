@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -49,6 +49,8 @@ class Loops:
     relay: Relay
     consumer: Consumer
     filler: Filler
+    #: Loops that this service alone has, by name.
+    others: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=dict)
     also_measure: Callable[[Reader], Awaitable[None]] | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _published: int = 0
@@ -87,6 +89,7 @@ class Loops:
             ("filler", self.filler.run),
             ("gauges", self._gauges),
             ("sweep", self._sweep),
+            *self.others.items(),
         ):
             self._tasks.append(asyncio.create_task(self._kept(name, loop), name=name))
 

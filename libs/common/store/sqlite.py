@@ -72,8 +72,8 @@ class DataDirectory:
         except BlockingIOError:
             self._file.close()
             raise Locked(
-                f"数据目录 {path} 正被另一个进程使用。嵌入式引擎只允许一个进程;"
-                "请先停止它,或通过 HTTP 使用正在运行的服务。"
+                f"数据目录 {path} 正被另一个进程使用。嵌入式引擎只允许一个进程；"
+                "请先停止它，或通过 HTTP 使用正在运行的服务。"
             ) from None
 
     def close(self) -> None:

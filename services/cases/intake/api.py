@@ -96,7 +96,7 @@ def _register(s: Receiving, request: Request[ClueIn]) -> Change:
     body = request.body
     case = Case(
         id=request.at.new_id("case"),
-        stage=rules.REGISTERED,
+        stage=procedure.BEGINNING,
         holder=request.actor.agency,
         power=body.power,
         territory=body.territory,

@@ -14,7 +14,6 @@ from services.cases.intake.tables import Case, Party
 from services.cases.register.rules import Competence, NotRegistered
 from services.cases.register.tables import Agency
 
-REGISTERED = "registered"
 DATED = "行政处罚法第四十七条"
 
 

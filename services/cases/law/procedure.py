@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,6 +16,12 @@ from libs.common.permit import Role
 
 #: What a move may ask the request to bring.
 NEEDS = frozenset({"officers", "reason", "decision"})
+#: The stage at which a case begins: its clue is registered.
+BEGINNING = "registered"
+
+_SECTIONS = frozenset({"stages", "move", "guard"})
+_MOVE = frozenset({"name", "zh", "from", "to", "who", "guards", "needs", "event", "basis"})
+_GUARD = frozenset({"zh", "basis"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +72,39 @@ def load() -> Procedure:
 
 def read(table: Mapping[str, Any]) -> Procedure:
     """A table, checked. Raises BadTable, naming the row."""
+    _check("the table", set(table) == _SECTIONS, f"it has {sorted(table)} instead of {sorted(_SECTIONS)}")
     stages: dict[str, str] = dict(table["stages"])
-    guards = {name: Guard(name, **row) for name, row in table["guard"].items()}
-    moves = {row["name"]: _move(row, stages, guards) for row in table["move"]}
+    guards = {name: _guard(name, row) for name, row in table["guard"].items()}
+    moves = {row.get("name", ""): _move(row, stages, guards) for row in table["move"]}
     _check("number of moves", len(moves) == len(table["move"]), "two moves have one name")
-    for guard in guards.values():
-        _cited(guard.name, guard.basis)
-    reached = {"registered"} | {move.to for move in moves.values()}
-    _check("stages", reached == set(stages), f"unreachable or unknown stages: {reached ^ set(stages)}")
+    lost = set(stages) - _reached(moves.values())
+    _check("stages", not lost, f"no way leads from {BEGINNING} to {sorted(lost)}")
     unused = set(guards) - {guard.name for move in moves.values() for guard in move.guards}
-    _check("guards", not unused, f"guards that guard nothing: {unused}")
+    _check("guards", not unused, f"guards that guard nothing: {sorted(unused)}")
     return Procedure(stages, moves)
 
 
+def _reached(moves: Collection[Move]) -> set[str]:
+    reached: set[str] = set()
+    newly = {BEGINNING}
+    while newly:
+        reached |= newly
+        newly = {move.to for move in moves if reached & set(move.from_)} - reached
+    return reached
+
+
+def _guard(name: str, row: Mapping[str, Any]) -> Guard:
+    _check(name, set(row) == _GUARD, f"it has {sorted(row)} instead of {sorted(_GUARD)}")
+    _cited(name, row["basis"])
+    return Guard(name, row["zh"], row["basis"])
+
+
 def _move(row: Mapping[str, Any], stages: Mapping[str, str], guards: Mapping[str, Guard]) -> Move:
-    name = row["name"]
+    name = row.get("name", "a move without a name")
+    _check(name, set(row) == _MOVE, f"it has {sorted(row)} instead of {sorted(_MOVE)}")
     known = {*row["from"], row["to"]} <= set(stages)
     _check(name, known, "a stage of it is not in the table")
+    _check(name, bool(row["from"]) and row["to"] not in row["from"], "it leads nowhere")
     _check(name, set(row["guards"]) <= set(guards), "a guard of it is not in the table")
     _check(name, set(row["needs"]) <= NEEDS, f"it may need only {sorted(NEEDS)}")
     _check(name, row["who"] in (Role.HANDLER, Role.APPROVER), "it is made by nobody who could")

@@ -1,0 +1,58 @@
+"""`sharing` composed: its chapters' routes and reactions on the parts it is given."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from libs.common import edge
+from libs.common.contracts.event import CATALOGUE
+from libs.common.permit import Actor, Permit
+from libs.common.store.engine import Reader
+from libs.common.web import application, operations
+from services.parts import Parts, topic
+from services.sharing import access
+from services.sharing.feeds import api as feeds
+from services.sharing.feeds import loads
+from services.sharing.feeds import reacts as log
+from services.sharing.picture import api as picture
+from services.sharing.picture import reacts
+
+HEARS = edge.Hears(
+    group="sharing",
+    topics=(topic("cases"), topic("notify"), topic("sharing")),
+    reactions=reacts.reactions(),
+    otherwise=reacts.otherwise(),
+    catalogue=CATALOGUE,
+)
+ROUTERS = (feeds.router, picture.router)
+
+
+def create(parts: Parts) -> FastAPI:
+    """The application. Who waits at a feed is woken by what this process enters, and let go at its end."""
+    arrivals = loads.Arrivals(parts.store, every=parts.settings.poll_seconds, reading=parts.metrics.reading)
+    rebuilder = reacts.Rebuilder(parts.store, parts.clock, parts.leased("rebuild"))
+
+    def told(report: edge.Report) -> None:
+        arrivals.tell()
+        for seconds in log.seen_after(report, parts.clock.now()):
+            parts.metrics.seen(seconds)
+
+    loops = parts.loops(HEARS, told=told, others={"rebuild": rebuilder.run})
+    app = application.compose(
+        "联动 · 共享",
+        settings=parts.settings,
+        verifier=parts.verifier,
+        metrics=parts.metrics,
+        jwks=parts.keyring.jwks,
+        checks={"loops": loops.alive, "engine": loops.ready},
+        routers=(*ROUTERS, operations.routes(gate, HEARS)),
+        lifespan=lambda app: loops.running(),
+    )
+    app.state.here = parts.here(arrivals=arrivals, wake_rebuild=rebuilder.wake)
+    app.state.loops, app.state.end = loops, arrivals.end
+    return app
+
+
+async def gate(read: Reader, actor: Actor, action: str) -> Permit:
+    """The permit for what belongs to the installation and to no case."""
+    return access.permit(actor, action, await loads.situation(read, actor))

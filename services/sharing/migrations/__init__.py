@@ -1,0 +1,9 @@
+"""The database of `sharing`: its tables as the code knows them, and the steps (`versions`) that lead there."""
+
+from __future__ import annotations
+
+from libs.common.store import schema
+from services.sharing.feeds import tables as feeds
+from services.sharing.picture import tables as picture
+
+METADATA = schema.service_metadata(*feeds.ROWS, *picture.ROWS)

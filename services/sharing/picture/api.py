@@ -1,0 +1,132 @@
+"""Routes of the joint picture: the county, one township, one department; rebuilding it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import Response
+
+from libs.common import errors
+from libs.common.change import Change, Head
+from libs.common.edge import Loaded, Rendered, Request, Verb
+from libs.common.permit import Permit
+from libs.common.store.engine import Reader
+from libs.common.web import routes
+from libs.common.web.asked import Asked, Doing, asks, does
+from libs.common.web.fields import In
+from services.sharing import access
+from services.sharing.feeds import loads as feeds
+from services.sharing.picture import loads, rules
+from services.sharing.picture.rules import Line, Snapshot
+from services.sharing.picture.tables import Rebuild
+
+router = routes.router(prefix="", tag="协同态势")
+
+
+class RebuildIn(In):
+    """重建协同态势: nothing need be said but that it is to be done; Audit-Reason says why."""
+
+
+async def _visible(asked: Asked) -> tuple[Snapshot, list[Line]]:
+    """The picture, and those of its lines that the actor may see."""
+    async with asked.reading() as read:
+        own = await feeds.situation(read, asked.actor)
+        snapshot = await loads.snapshot(read) if own.is_member else rules.NOWHERE
+    return snapshot, [line for line in snapshot.lines if _may_see(asked, own, line)]
+
+
+def _may_see(asked: Asked, own: access.Situation, line: Line) -> bool:
+    relations = frozenset({access.OWN} if line.agency == asked.actor.agency else ())
+    return access.permits(asked.actor, asked.action, replace(own, relations=relations)) is not None
+
+
+def _one(snapshot: Snapshot, lines: list[Line]) -> dict[str, Any]:
+    if not lines:
+        raise errors.NotFound
+    return {**snapshot.place(), **snapshot.shown(lines[0])}
+
+
+@router.get("/v1/picture")
+async def picture(asked: Annotated[Asked, asks("picture.read")]) -> Response:
+    """协同态势：各乡镇（街道）和部门承办、移送的情况；协调机关可看全县，其他机关只看本机关。"""
+    snapshot, lines = await _visible(asked)
+    return asked.show(
+        {
+            **(snapshot.place() if lines else rules.NOWHERE.place()),
+            "townships": [snapshot.shown(line) for line in lines if line.is_township],
+            "departments": [snapshot.shown(line) for line in lines if not line.is_township],
+        }
+    )
+
+
+@router.get("/v1/picture/townships/{code}")
+async def township(asked: Annotated[Asked, asks("picture.read")], code: str) -> Response:
+    """一个乡镇（街道）的情况，按行政区划代码。"""
+    snapshot, lines = await _visible(asked)
+    found = [line for line in lines if line.is_township and line.division == code]
+    return asked.show(_one(snapshot, found))
+
+
+@router.get("/v1/picture/departments/{uscc}")
+async def department(asked: Annotated[Asked, asks("picture.read")], uscc: str) -> Response:
+    """一个部门的情况，按统一社会信用代码。"""
+    snapshot, lines = await _visible(asked)
+    found = [line for line in lines if not line.is_township and line.agency == uscc]
+    return asked.show(_one(snapshot, found))
+
+
+async def _load_desk(read: Reader, request: Request[RebuildIn | None]) -> Loaded[tuple[Head, Rebuild | None]]:
+    head = await read.head(*rules.DESK)
+    facts = head, await loads.running(read)
+    return Loaded(await feeds.situation(read, request.actor), facts)
+
+
+def _ask(s: tuple[Head, Rebuild | None], request: Request[RebuildIn | None]) -> Change:
+    desk, running = s
+    return rules.ask(desk, running, reason=request.reason, by=request.actor, at=request.at)
+
+
+def _asked(change: Change, permit: Permit) -> Rendered:
+    rebuild = change.written(Rebuild)
+    return Rendered(_shown(rebuild), status=202, headers={"location": f"/v1/rebuilds/{rebuild.id}"})
+
+
+def _shown(rebuild: Rebuild) -> dict[str, Any]:
+    return {
+        "id": rebuild.id,
+        "state": "done" if rebuild.state == "done" else "running",
+        "phase": rebuild.state,
+        "generation": rebuild.generation or None,
+        "position": rebuild.filled_to,
+        "of": rebuild.newest,
+        "asked_at": rules.instant(rebuild.asked_at),
+        "finished_at": rules.instant(rebuild.finished_at),
+    }
+
+
+_DESK = "/".join(rules.DESK)
+REBUILD = Verb("picture.rebuild", lambda request: [_DESK], _load_desk, access.permit, _ask, _asked)
+
+
+@router.post("/v1/rebuilds", status_code=202)
+async def rebuild(
+    doing: Annotated[Doing, does("picture.rebuild")], body: RebuildIn | None = None
+) -> Response:
+    """从日志重建协同态势，期间照常读取；进度见 Location。"""
+    answer = await doing.do(REBUILD, body)
+    wake: Callable[[], None] = doing.here.also["wake_rebuild"]
+    wake()
+    return answer
+
+
+@router.get("/v1/rebuilds/{id}")
+async def read_rebuild(asked: Annotated[Asked, asks("rebuild.read")], id: str) -> Response:
+    """一次重建的进度。"""
+    async with asked.reading() as read:
+        access.permit(asked.actor, asked.action, await feeds.situation(read, asked.actor))
+        found = await read.one(Rebuild, id=id)
+    if found is None:
+        raise errors.NotFound
+    return asked.show(_shown(found))

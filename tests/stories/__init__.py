@@ -1,0 +1,1 @@
+"""The services as their users see them."""

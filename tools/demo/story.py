@@ -1,0 +1,319 @@
+"""The story: a case crosses from a township to a county department, another comes back and goes on.
+
+It is played through the public HTTP APIs of any deployment; `outcome` then reads the services as their users
+would and says whether everything is as it was told.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from libs.common.change import legal_day
+from libs.common.clock import Clock
+from libs.common.law import codes
+from libs.common.permit import Role
+from tools.demo import feeds
+from tools.demo.callers import Answer, Caller, Deployment, Person, until
+from tools.demo.county import County
+from tools.demo.telling import Telling
+
+VERIFIER = Path(__file__).parents[1] / "verify.py"
+
+TOWNSHIP, WATER, ENFORCEMENT, STRANGER = "青溪镇", "县水利局", "县执法局", "松坪乡"
+HELD = "店外经营"
+#: A power that the township does not hold, of the department that will take the case.
+CROSSING = "在河道内弃置、堆放阻碍行洪的物体"
+#: One that the township does not hold either, and offers to the wrong department first.
+STRAYING = "沿途丢弃、随意倾倒建筑垃圾"
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part."""
+
+    registrar: Person
+    coordinator: Person
+    auditor: Person
+    operator: Person
+    township: Person
+    approver: Person
+    water: Person
+    enforcement: Person
+    stranger: Person
+
+    def all(self) -> Iterator[Person]:
+        return (getattr(self, name) for name in Cast.__slots__)
+
+
+def cast(county: County) -> Cast:
+    """Officers of the county in the roles of the story."""
+    office = county.office.short
+
+    def of(short: str, number: int, title: str, *roles: Role) -> Person:
+        officer = [officer for officer in county.officers if officer.agency == short][number]
+        return Person(officer.id, county.agencies[short], roles, title)
+
+    return Cast(
+        registrar=of(office, 0, "名录管理员", Role.REGISTRAR),
+        coordinator=of(office, 1, "联席会议协调员", Role.COORDINATOR),
+        auditor=of(office, 2, "执法监督员", Role.AUDITOR),
+        operator=of(office, 2, "运维人员", Role.OPERATOR),
+        township=of(TOWNSHIP, 0, "承办人员", Role.HANDLER),
+        approver=of(TOWNSHIP, 2, "审批负责人", Role.APPROVER),
+        water=of(WATER, 0, "承办人员", Role.HANDLER),
+        enforcement=of(ENFORCEMENT, 0, "承办人员", Role.HANDLER),
+        stranger=of(STRANGER, 0, "承办人员（与案件无关）", Role.HANDLER),
+    )
+
+
+@dataclass(slots=True)
+class Played:
+    """What came of the story, for those who check it."""
+
+    held: str = ""  #: the case that the township filed
+    crossed: str = ""  #: the one that the department took
+    returned: str = ""  #: the one that came back and went on
+    #: Refusals that the story must meet, by what was tried.
+    refusals: dict[str, Answer] = field(default_factory=dict)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+    #: The department's inbox before it signed, and after.
+    counts: list[dict[str, int]] = field(default_factory=list)
+    #: What the coordinators' reader had read when it went away.
+    read_before: list[dict[str, Any]] = field(default_factory=list)
+    #: The joint picture before the story: numbers by agency.
+    picture_before: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> tuple[str, str, str]:
+        return self.held, self.crossed, self.returned
+
+
+class Story:
+    """The acts, in order. Nothing is known here but what the services answered."""
+
+    def __init__(self, county: County, deployment: Deployment, telling: Telling, papers: Path) -> None:
+        """`papers` is a folder for what is fetched to be verified."""
+        self.county = county
+        self.cast = cast(county)
+        self.papers = papers
+        self.played = Played()
+        self._tell = telling
+        self._run = uuid.uuid4().hex[:12]
+        self._step = 0
+        self._callers = {person: deployment.caller(person) for person in self.cast.all()}
+        self.deployment = deployment
+        papers.mkdir(parents=True, exist_ok=True)
+
+    def play(self) -> Played:
+        """All of it. Raises Unexpected where a service answers otherwise than the story needs."""
+        self.played.picture_before = self.picture()
+        self._files_under_a_power_it_holds()
+        self._may_not_file_under_one_it_does_not_hold()
+        self._offers()
+        self._signs()
+        self._returns_one()
+        self._accepts_the_other()
+        self._goes_on_to_who_has_it_by_statute()
+        return self.played
+
+    def caller(self, person: Person) -> Caller:
+        return self._callers[person]
+
+    def picture(self) -> dict[str, dict[str, int]]:
+        """The joint picture as the coordinators see it: numbers by agency."""
+        picture = self.caller(self.cast.coordinator).get("sharing", "/v1/picture").need(200)
+        lines = [*picture["townships"], *picture["departments"]]
+        return {self.county.short(line["agency"]): numbers(line) for line in lines}
+
+    def _files_under_a_power_it_holds(self) -> None:
+        self._tell.chapter("一、有权，才能立案", "行政处罚法第二十四条、第四十二条、第五十四条")
+        case = self.played.held = self._register(HELD, "禾边小吃店越门经营，占用人行道")
+        today = legal_day(Clock().now())
+        valid = self._officers(TOWNSHIP)
+        expired = self.county.expired(TOWNSHIP, today)[0]
+        refused = self._move(self.cast.township, case, "file", officers=[valid[0], expired.id])
+        self._refused("too-few-officers", "一人执法证已过期，申请立案", refused)
+        filed = self._move(self.cast.township, case, "file", officers=valid).need(201)
+        self._tell.does(
+            TOWNSHIP, f"换两名持证人员，立案：{filed['no']}", "第四十二条第一款；案号连续，不重不漏"
+        )
+
+    def _may_not_file_under_one_it_does_not_hold(self) -> None:
+        self._tell.chapter("二、无权，不得立案", "行政处罚法第二十四条第一款")
+        case = self.played.crossed = self._register(CROSSING, "河道内堆放砂石，影响行洪")
+        moves = (
+            self.caller(self.cast.township).get("cases", f"/v1/cases/{case}/transitions").need(200)["data"]
+        )
+        file = next(move for move in moves if move["name"] == "file")
+        reason = file["blocks"][0]
+        self._tell.note(TOWNSHIP, f"先问能做什么：「{file['zh']}」受阻，{reason['detail']}")
+        refused = self._move(self.cast.township, case, "file", officers=self._officers(TOWNSHIP))
+        self._refused("beyond-power", "仍要立案", refused)
+
+    def _offers(self) -> None:
+        self._tell.chapter("三、移送：接收之前，仍由移送机关负责", "行政处罚法第二十二条、第二十五条")
+        self._offer(self.played.crossed, WATER, "涉嫌违反水法第六十六条，属水行政主管部门职权").need(201)
+        self._tell.does(
+            TOWNSHIP, f"向{WATER}移送河道案：移送书、初步证据、物品清单、两名执法人员", "承办单位未变"
+        )
+        case = self.played.returned = self._register(STRAYING, "堤外空地倾倒建筑垃圾约三车")
+        self._offer(case, WATER, "倾倒地点临近河堤").need(201)
+        self._tell.does(TOWNSHIP, f"把一件建筑垃圾案也移送给了{WATER}（其实移错了）")
+
+    def _signs(self) -> None:
+        self._tell.chapter("四、签收：谁知道了、何时知道的，有据可查", "承诺：没有无声的移送")
+        water = self.caller(self.cast.water)
+        notices = until(self._notices_of_offers, f"{WATER}收件箱中的两件移送")
+        self.played.counts.append(water.get("notify", "/v1/inbox/counts").need(200))
+        counts = self.played.counts[0]
+        self._tell.note(WATER, f"收件箱：{counts['unread']} 件未读，{counts['to_sign']} 件待签收")
+        for notice in notices:
+            self._tell.note("", f"· {notice['title']}")
+        body = {"notices": [notice["id"] for notice in notices]}
+        signed = water.post("notify", "/v1/inbox/receipts", body, key=self._key()).need(201)
+        self.played.receipts = signed["data"]
+        self.played.counts.append(water.get("notify", "/v1/inbox/counts").need(200))
+        self._tell.does(
+            WATER, "两件一并签收，得到两份 Ed25519 签名的回执", "回执离线可验，并记入案件全程留痕"
+        )
+        reader = self.caller(self.cast.coordinator)
+        self.played.read_before = feeds.read(reader, "all")
+        last = self.played.read_before[-1]["id"]
+        self._tell.note("联席会议", f"协调员的程序读到第 {last} 条，离开（记住 lastEventId={last}）")
+
+    def _notices_of_offers(self) -> list[dict[str, Any]] | None:
+        """The notices of the two offers, once both are there; the inbox shows the newest first."""
+        about = {f"case/{self.played.crossed}", f"case/{self.played.returned}"}
+        inbox = self.caller(self.cast.water).get("notify", "/v1/inbox", state="unread").need(200)
+        found = [notice for notice in inbox["data"] if notice["about"] in about and notice["sign"]]
+        return found if len(found) == len(about) else None
+
+    def _returns_one(self) -> None:
+        self._tell.chapter("五、退回：要有理由、依据和建议", "行政处罚法第二十五条第二款")
+        path = f"/v1/transfers/{self.played.returned}.t1/return"
+        body = {
+            "reason": "not_competent",
+            "basis": "不属于我局职责",
+            "proposed_agency": self.county.agencies[ENFORCEMENT].id,
+        }
+        water = self.caller(self.cast.water)
+        refused = water.post("cases", path, body, key=self._key())
+        self._refused("ungrounded-return", "退回建筑垃圾案，未写条文", refused, who=WATER)
+        body["basis"] = "浙江省城市市容和环境卫生管理条例第二十八条"
+        water.post("cases", path, body, key=self._key()).need(201)
+        self._tell.does(WATER, f"写明条文后退回，建议由{ENFORCEMENT}管辖", "案件一直由青溪镇承办，没有空档")
+
+    def _accepts_the_other(self) -> None:
+        self._tell.chapter("六、接收：任何时刻，承办单位有且只有一个", "承诺：一案一主")
+        case, water = self.played.crossed, self.caller(self.cast.water)
+        accepted = water.post("cases", f"/v1/transfers/{case}.t1/acceptance", {}, key=self._key())
+        self._tell.does(WATER, "接收河道案，自此由其承办", "依法定职权：行政处罚法第十七条、第二十三条")
+        accepted.need(201)
+        refused = self._move(self.cast.township, case, "reject", reason="当事人已自行清理")
+        self._refused("old-holder", "原承办单位想作不予立案", refused)
+        path = f"/v1/transfers/{case}.t1/withdrawal"
+        withdrawn = self.caller(self.cast.township).post("cases", path, {}, key=self._key())
+        self._refused("not-offered", "又想撤回移送", withdrawn)
+        filed = self._move(self.cast.water, case, "file", officers=self._officers(WATER)).need(201)
+        self._tell.does(WATER, f"两名持证人员立案：{filed['no']}")
+
+    def _goes_on_to_who_has_it_by_statute(self) -> None:
+        self._tell.chapter("七、退回的案件，按建议再移送", "首接负责，直到有人接收")
+        case = self.played.returned
+        self._offer(case, ENFORCEMENT, "经水利局退回，按其建议移送").need(201)
+        self._tell.does(TOWNSHIP, f"改向{ENFORCEMENT}移送建筑垃圾案")
+        enforcement = self.caller(self.cast.enforcement)
+        enforcement.post("cases", f"/v1/transfers/{case}.t2/acceptance", {}, key=self._key()).need(201)
+        officers = self._officers(ENFORCEMENT)
+        filed = self._move(self.cast.enforcement, case, "file", officers=officers).need(201)
+        self._tell.does(ENFORCEMENT, f"接收并立案：{filed['no']}")
+
+    def _register(self, power: str, summary: str) -> str:
+        """The township registers a clue; gives the case."""
+        township = self.cast.township
+        clue = {
+            "power": self.county.power(power).code,
+            "territory": township.agency.division,
+            "source": "inspection",
+            "summary": summary,
+            "party_name": "青禾县某经营部（虚构）",
+            "party_id": codes.with_check_digit("92331221MA0000010"),
+        }
+        case = self.caller(township).post("cases", "/v1/clues", clue, key=self._key()).need(201)
+        self._tell.does(
+            TOWNSHIP, f"巡查发现，登记线索「{power}」", "第五十四条；首接负责：在别的机关接收之前由其承办"
+        )
+        return str(case["id"])
+
+    def _move(self, person: Person, case: str, move: str, **brings: Any) -> Answer:
+        caller = self.caller(person)
+        seen = caller.get("cases", f"/v1/cases/{case}")
+        seen.need(200)
+        body = {"move": move, **brings}
+        path = f"/v1/cases/{case}/transitions"
+        return caller.post("cases", path, body, key=self._key(), version=seen.version)
+
+    def _offer(self, case: str, to: str, ground: str) -> Answer:
+        township = self.caller(self.cast.township)
+        body = {
+            "to_agency": self.county.agencies[to].id,
+            "officers": self._officers(TOWNSHIP),
+            "papers": [{"name": "案件移送书"}, {"name": "案源材料"}],
+            "evidence": [{"name": "现场检查笔录"}, {"name": "现场照片四张"}],
+            "goods": [{"name": "砂石、渣土", "quantity": "约三车"}],
+            "ground": ground,
+        }
+        seen = township.get("cases", f"/v1/cases/{case}")
+        seen.need(200)
+        path = f"/v1/cases/{case}/transfers"
+        return township.post("cases", path, body, key=self._key(), version=seen.version)
+
+    def _officers(self, short: str) -> list[str]:
+        """Two officers of the agency whose certificates are valid today."""
+        return [officer.id for officer in self.county.certified(short, legal_day(Clock().now()))[:2]]
+
+    def _refused(self, name: str, tried: str, answer: Answer, who: str = TOWNSHIP) -> None:
+        """It must have been refused. Raises Unexpected."""
+        problem = answer.need(403, 409)
+        self.played.refusals[name] = answer
+        self._tell.is_refused(who, tried, answer.status, problem["detail"], problem.get("basis", ""))
+
+    def _key(self) -> str:
+        self._step += 1
+        return f"story-{self._run}-{self._step}"
+
+
+def numbers(line: Mapping[str, Any]) -> dict[str, int]:
+    """The numbers of a line of the picture, those of its parts under both names."""
+    found = {name: value for name, value in line.items() if isinstance(value, int)}
+    for part, values in line.items():
+        if isinstance(values, dict):
+            found |= {f"{part}.{name}": n for name, n in values.items() if isinstance(n, int)}
+    return {name: n for name, n in found.items() if name != "position"}
+
+
+def keep(papers: Path, name: str, content: Any) -> Path:
+    """A file of what was fetched, for the verifier."""
+    path = papers / name
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def verified(file: Path, *, keys: Sequence[Path] = (), witnesses: Sequence[Path] = ()) -> tuple[int, str]:
+    """What tools/verify.py says of a file, alone and without the repository: exit code and text."""
+    options = [*(f"--key={key}" for key in keys), *(f"--witness={witness}" for witness in witnesses)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(VERIFIER), str(file), *options],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        env={"PYTHONIOENCODING": "utf-8"},
+    )
+    return done.returncode, done.stdout or done.stderr
