@@ -83,17 +83,16 @@ class County:
             yield
 
     async def drain(self) -> None:
-        """Run relays, consumers and fillers until nothing moves. The embedded engine only."""
+        """Step relays, consumers and fillers until all that was said is heard. The embedded engine only."""
         every = [self.loops(service) for service in parts.NAMES]
         for loops in every:
             await loops.log.prepare(loops.topics)
-        moved = 1
-        while moved:
-            moved = 0
-            for loops in every:
-                moved += await loops.relay.once()
-                moved += await loops.consumer.once(within=0.0)
-                moved += await loops.filler.once()
+        async with asyncio.timeout(PATIENCE):
+            while not await self._is_quiet():
+                for loops in every:
+                    await loops.relay.once()
+                    await loops.consumer.once(within=0.0)
+                    await loops.filler.once()
 
     async def quiet(self) -> None:
         """Wait, with the loops running, until everything said has been heard."""

@@ -211,14 +211,15 @@ class Room:
     metrics: Metrics
     clock: Clock = field(default_factory=Clock)
 
-    async def hears(self, *records: Record, partition: int = 0) -> edge.Report:
-        """One batch through the event edge, as the consumer of a partition gives it."""
+    async def hears(self, *records: Record, partition: int = 0, elsewhere: bool = False) -> edge.Report:
+        """One batch through the event edge, as a partition's consumer gives it, here or in another process."""
         topic = self.hearing.topics[0]
         claim = await self.store.claim("sharing", topic, partition)
         then = claim.next + len(records)
         fence = Fence("sharing", topic, partition, claim.epoch, claim.next, then, "")
         report = await edge.consume(self.store, self.hearing, records, fence, self.clock)
-        self.arrivals.tell()
+        if not elsewhere:
+            self.arrivals.tell()
         return report
 
     def client(self, agency: str, *roles: Role) -> httpx.AsyncClient:
@@ -234,9 +235,7 @@ class Room:
         async with self.client(agency, *roles) as caller:
             return await caller.get(path, params=query)
 
-    async def feed(
-        self, agency: str, *roles: Role, feed: str = "all", **query: Any
-    ) -> list[dict[str, Any]]:
+    async def feed(self, agency: str, *roles: Role, feed: str = "all", **query: Any) -> list[dict[str, Any]]:
         """What the agency reads in one go."""
         answer = await self.get(f"/v1/feeds/{feed}", agency, *roles, **query)
         assert answer.status_code == 200, answer.text
@@ -302,9 +301,7 @@ async def _a_room(
         checks={},
         routers=(feeds.router, picture.router),
     )
-    app.state.here = Here(
-        store, clock, settings, {"arrivals": arrivals, "wake_rebuild": rebuilder.wake}
-    )
+    app.state.here = Here(store, clock, settings, {"arrivals": arrivals, "wake_rebuild": rebuilder.wake})
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
     room = Room(store, app, issuer, hearing, rebuilder, arrivals, metrics, clock)
     try:

@@ -8,6 +8,7 @@ after a conflict, and they alone know what a refusal means.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ TRIES = 3
 _LONGEST = 2000
 #: What stands for itself in the headers of a parked record; all else is percent-encoded.
 _VISIBLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+_log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -137,12 +140,19 @@ async def command(
             change = verb.decide(loaded.facts, request)
             answer = _answer(request, verb.render(change, permit))
             if isinstance(await store.commit(change.answering(answer)), Committed):
-                if change.facts:
-                    await store.grown()
+                await _tell(store, verb.action, change)
                 return Outcome(answer, replayed=False)
             attempt += 1
             await _jitter(attempt)
     raise errors.Busy
+
+
+async def _tell(store: Store, action: str, change: Change) -> None:
+    """Wake the relay, and log which events a request became: its trace is that of the log line."""
+    if change.facts:
+        events = [f"{fact.kind}/{fact.id}/{fact.seq}" for fact in change.facts]
+        _log.info("committed %s", action, extra={"action": "committed", "for": action, "events": events})
+        await store.grown()
 
 
 def _answer(request: Request[Any], rendered: Rendered) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.demo import feeds, loading, story
+from tools.demo import feeds, loading, papers, story
 from tools.demo.callers import Answer, Unexpected, until
 from tools.demo.story import ENFORCEMENT, STRANGER, TOWNSHIP, WATER, Story
 
@@ -95,12 +95,12 @@ def _receipts(s: Story) -> str:
     for receipt in s.played.receipts:
         id_ = receipt["receipt"]["receipt"]
         document = s.caller(s.cast.water).get("notify", f"/v1/receipts/{id_}").need(200)
-        file = story.keep(s.papers, f"receipt-{id_}.json", document)
-        code, said = story.verified(file, keys=keys)
+        file = s.papers.keep(f"receipt-{id_}.json", document)
+        code, said = papers.verified(file, keys=keys)
         _require(code == 0, said)
         document["receipt"]["signed_at"] = "2020-01-01T00:00:00+00:00"
-        forged = story.keep(s.papers, "receipt-forged.json", document)
-        _require(story.verified(forged, keys=keys)[0] == 1, "改了签收时间，仍核验通过")
+        forged = s.papers.keep("receipt-forged.json", document)
+        _require(papers.verified(forged, keys=keys)[0] == 1, "改了签收时间，仍核验通过")
     return "两份签收回执离线核验通过；改动签收时间，核验不通过"
 
 
@@ -121,7 +121,7 @@ def _timeline(s: Story) -> str:
 def _feeds(s: Story) -> str:
     """各方的订阅源都看到每一步，顺序一致。"""
     _await_everywhere(s)
-    steps = {case: list(range(1, _length(s, case) + 1)) for case in s.played.cases}
+    steps = {case: list(range(1, s.length(case) + 1)) for case in s.played.cases}
     crossed, returned = s.played.crossed, s.played.returned
     # A recipient sees a case from its offer on; who returned it, up to the return.
     expected = {
@@ -198,23 +198,16 @@ def _picture(s: Story) -> str:
 
 def _proof(s: Story) -> str:
     """留痕证明离线核验，与见证一致。"""
-    code, said = story.verified(proof_of(s), keys=_keys(s), witnesses=_witnesses(s))
+    code, said = papers.verified(s.proof(), keys=_keys(s), witnesses=s.witnesses())
     _require(code == 0, said)
     return "河道案的留痕证明：只用 verify.py 核验通过，与 notify、sharing 各自的见证一致"
 
 
 def _tampered(s: Story) -> str:
     """改动一个字节，核验指出是哪一条。"""
-    proof = proof_of(s)
-    raw = bytearray(proof.read_bytes())
-    entry = 3
-    place = bytes(raw).index(b"transfer.accepted") + len(b"transfer.")
-    raw[place] ^= 1
-    changed = s.papers / "proof-changed.json"
-    changed.write_bytes(raw)
-    code, said = story.verified(changed)
+    code, said = papers.verified(s.forged(s.proof()))
     line = next((line.strip() for line in said.splitlines() if "✗" in line), said)
-    _require(code == 1 and f"第 {entry} 条" in line, f"得到 {code}：{said}")
+    _require(code == 1 and "第 3 条" in line, f"得到 {code}：{said}")
     return f"证明中改动一个字节，核验指出：{line}"
 
 
@@ -233,30 +226,12 @@ LOOKS: tuple[Callable[[Story], str], ...] = (
 )
 
 
-def proof_of(s: Story) -> Path:
-    """The proof of the case that crossed, as its holder gets it, in a file."""
-    path = f"/v1/cases/{s.played.crossed}/proof"
-    return story.keep(s.papers, "proof.json", s.caller(s.cast.water).get("cases", path).need(200))
-
-
-def _witnesses(s: Story) -> list[Path]:
-    """What the other services saw of the case, in files."""
-    stream, seq = f"case/{s.played.crossed}", _length(s, s.played.crossed)
-    coordinator = s.caller(s.cast.coordinator)
-    return [
-        story.keep(
-            s.papers, f"witness-{service}.json", loading.await_witnessed(coordinator, service, stream, seq)
-        )
-        for service in ("notify", "sharing")
-    ]
-
-
 def _keys(s: Story) -> list[Path]:
     """The public keys, as the services publish them."""
     found = []
     for service in ("cases", "notify"):
         jwks = s.deployment.send(service, "GET", "/.well-known/jwks.json").need(200)
-        found.append(story.keep(s.papers, f"jwks-{service}.json", jwks))
+        found.append(s.papers.keep(f"jwks-{service}.json", jwks))
     return found
 
 
@@ -264,13 +239,7 @@ def _await_everywhere(s: Story) -> None:
     """Return when the log of `sharing` holds every event of the cases."""
     coordinator = s.caller(s.cast.coordinator)
     for case in s.played.cases:
-        loading.await_witnessed(coordinator, "sharing", f"case/{case}", _length(s, case))
-
-
-def _length(s: Story, case: str) -> int:
-    """How many facts the case's stream holds."""
-    deeds = s.caller(s.cast.coordinator).get("cases", f"/v1/cases/{case}/timeline").need(200)["data"]
-    return max(int(deed["seq"]) for deed in deeds if deed["kind"] == "fact")
+        loading.await_witnessed(coordinator, "sharing", f"case/{case}", s.length(case))
 
 
 def _code(refused: Answer) -> str:

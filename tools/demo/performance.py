@@ -12,9 +12,9 @@ from tools.demo.story import Story
 from tools.demo.telling import Telling
 
 
-def perform(county: County, deployment: Deployment, telling: Telling, papers: Path) -> list[Check]:
-    """What was looked at, in order. Raises Unexpected where the story cannot go on."""
-    story = Story(county, deployment, telling, papers)
+def perform(county: County, deployment: Deployment, telling: Telling, folder: Path) -> list[Check]:
+    """What was looked at, in order; `folder` is for proofs. Raises Unexpected where the story breaks off."""
+    story = Story(county, deployment, telling, folder)
     _enter(county, story, telling)
     story.play()
     telling.chapter("核对", "像用户那样读三个服务")

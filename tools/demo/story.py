@@ -6,25 +6,26 @@ would and says whether everything is as it was told.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from libs.common.change import legal_day
 from libs.common.clock import Clock
+from libs.common.contracts.cases import CaseFiled
 from libs.common.law import codes
 from libs.common.permit import Role
-from tools.demo import feeds
+from libs.common.settings import Name
+from tools.demo import feeds, loading, papers
 from tools.demo.callers import Answer, Caller, Deployment, Person, until
 from tools.demo.county import County
+from tools.demo.papers import Papers
 from tools.demo.telling import Telling
 
-VERIFIER = Path(__file__).parents[1] / "verify.py"
+#: Who hears of every case and can tell what they saw of it.
+WITNESSES: tuple[Name, ...] = ("notify", "sharing")
 
 TOWNSHIP, WATER, ENFORCEMENT, STRANGER = "青溪镇", "县水利局", "县执法局", "松坪乡"
 HELD = "店外经营"
@@ -98,18 +99,17 @@ class Played:
 class Story:
     """The acts, in order. Nothing is known here but what the services answered."""
 
-    def __init__(self, county: County, deployment: Deployment, telling: Telling, papers: Path) -> None:
-        """`papers` is a folder for what is fetched to be verified."""
+    def __init__(self, county: County, deployment: Deployment, telling: Telling, folder: Path) -> None:
+        """`folder` is for what is fetched to be verified."""
         self.county = county
         self.cast = cast(county)
-        self.papers = papers
+        self.papers = Papers(folder)
         self.played = Played()
         self._tell = telling
         self._run = uuid.uuid4().hex[:12]
         self._step = 0
         self._callers = {person: deployment.caller(person) for person in self.cast.all()}
         self.deployment = deployment
-        papers.mkdir(parents=True, exist_ok=True)
 
     def play(self) -> Played:
         """All of it. Raises Unexpected where a service answers otherwise than the story needs."""
@@ -121,6 +121,8 @@ class Story:
         self._returns_one()
         self._accepts_the_other()
         self._goes_on_to_who_has_it_by_statute()
+        self._reads_on()
+        self._proves()
         return self.played
 
     def caller(self, person: Person) -> Caller:
@@ -148,12 +150,11 @@ class Story:
     def _may_not_file_under_one_it_does_not_hold(self) -> None:
         self._tell.chapter("二、无权，不得立案", "行政处罚法第二十四条第一款")
         case = self.played.crossed = self._register(CROSSING, "河道内堆放砂石，影响行洪")
-        moves = (
-            self.caller(self.cast.township).get("cases", f"/v1/cases/{case}/transitions").need(200)["data"]
-        )
-        file = next(move for move in moves if move["name"] == "file")
-        reason = file["blocks"][0]
-        self._tell.note(TOWNSHIP, f"先问能做什么：「{file['zh']}」受阻，{reason['detail']}")
+        path = f"/v1/cases/{case}/transitions"
+        moves = self.caller(self.cast.township).get("cases", path).need(200)["data"]
+        may = [f"「{move['zh']}」可以" for move in moves if move["allowed"]]
+        blocked = [f"「{m['zh']}」受阻于{m['blocks'][0]['basis']}" for m in moves if m["blocks"]]
+        self._tell.note(TOWNSHIP, f"先问现在能做什么：{'，'.join([*may, *blocked])}")
         refused = self._move(self.cast.township, case, "file", officers=self._officers(TOWNSHIP))
         self._refused("beyond-power", "仍要立案", refused)
 
@@ -214,13 +215,13 @@ class Story:
         self._tell.chapter("六、接收：任何时刻，承办单位有且只有一个", "承诺：一案一主")
         case, water = self.played.crossed, self.caller(self.cast.water)
         accepted = water.post("cases", f"/v1/transfers/{case}.t1/acceptance", {}, key=self._key())
-        self._tell.does(WATER, "接收河道案，自此由其承办", "依法定职权：行政处罚法第十七条、第二十三条")
         accepted.need(201)
+        self._tell.does(WATER, "接收河道案，自此由其承办", "依法定职权：行政处罚法第十七条、第二十三条")
         refused = self._move(self.cast.township, case, "reject", reason="当事人已自行清理")
-        self._refused("old-holder", "原承办单位想作不予立案", refused)
+        self._refused("old-holder", "原承办单位想作不予立案", refused, shows="只有现在的承办单位能办")
         path = f"/v1/transfers/{case}.t1/withdrawal"
         withdrawn = self.caller(self.cast.township).post("cases", path, {}, key=self._key())
-        self._refused("not-offered", "又想撤回移送", withdrawn)
+        self._refused("not-offered", "又想撤回移送", withdrawn, shows="接收之后不能撤回")
         filed = self._move(self.cast.water, case, "file", officers=self._officers(WATER)).need(201)
         self._tell.does(WATER, f"两名持证人员立案：{filed['no']}")
 
@@ -235,6 +236,68 @@ class Story:
         filed = self._move(self.cast.enforcement, case, "file", officers=officers).need(201)
         self._tell.does(ENFORCEMENT, f"接收并立案：{filed['no']}")
 
+    def _reads_on(self) -> None:
+        self._tell.chapter("八、离开的读者回来", "承诺：次序一致，一条不漏；不该看的，只见占位")
+        last = self.played.read_before[-1]["id"]
+        missed = until(self._what_the_reader_missed, "协调员订阅源中建筑垃圾案的立案")
+        self._tell.does("联席会议", f"从 lastEventId={last} 接着读，补上 {len(missed)} 条，其中两案：")
+        for name, case in (("河道案", self.played.crossed), ("建筑垃圾案", self.played.returned)):
+            steps = [feeds.called(event) for event in missed if event.get("subject") == f"case/{case}"]
+            self._tell.note("", f"· {name}：{' → '.join(steps)}")
+        stubs = feeds.read(self.caller(self.cast.stranger), "cases", after=last)
+        self._tell.does(STRANGER, f"与两案无关：同样的位置上是 {len(stubs)} 个占位，没有任何内容")
+
+    def _what_the_reader_missed(self) -> list[dict[str, Any]] | None:
+        """What came after it went away, once the last step of the story is there."""
+        last = self.played.read_before[-1]["id"]
+        read = feeds.read(self.caller(self.cast.coordinator), "all", after=last)
+        filed = [event["data"]["case"] for event in read if event["type"] == CaseFiled.TYPE]
+        return read if {self.played.crossed, self.played.returned} <= set(filed) else None
+
+    def _proves(self) -> None:
+        self._tell.chapter("九、证明：不信任何系统，也能核验", "tools/verify.py 只用 Python 标准库")
+        proof, (witness, _) = self.proof(), self.witnesses()
+        self._tell.does(WATER, "取得河道案的留痕证明，连同 notify 见证的链首，离线核验")
+        self._tell.note("", f"$ python3 tools/verify.py {proof} --witness {witness}")
+        self._verdict(proof, witness)
+        forged = self.forged(proof)
+        self._tell.does("有人", f"把证明改动一个字节（{forged.name}），再核验")
+        self._verdict(forged, witness)
+
+    def _verdict(self, proof: Path, witness: Path) -> None:
+        """What the verifier says: all of it where the proof holds, else what does not hold."""
+        code, said = papers.verified(proof, witnesses=[witness])
+        for line in said.splitlines()[1:]:
+            if code == 0 or "✓" not in line:
+                self._tell.note("", line.strip())
+
+    def proof(self) -> Path:
+        """The proof of the case that crossed, as its holder gets it, in a file."""
+        path = f"/v1/cases/{self.played.crossed}/proof"
+        return self.papers.keep("proof.json", self.caller(self.cast.water).get("cases", path).need(200))
+
+    def witnesses(self) -> list[Path]:
+        """What notify and sharing saw of that case, up to its end, in files."""
+        coordinator, case = self.caller(self.cast.coordinator), self.played.crossed
+        seq = self.length(case)
+        return [
+            self.papers.keep(
+                f"witness-{service}.json",
+                loading.await_witnessed(coordinator, service, f"case/{case}", seq),
+            )
+            for service in WITNESSES
+        ]
+
+    def length(self, case: str) -> int:
+        """How many facts the case's stream holds."""
+        path = f"/v1/cases/{case}/timeline"
+        deeds = self.caller(self.cast.coordinator).get("cases", path).need(200)["data"]
+        return max(int(deed["seq"]) for deed in deeds if deed["kind"] == "fact")
+
+    def forged(self, proof: Path) -> Path:
+        """The same proof with one byte changed, in the entry of the acceptance, which is the third."""
+        return self.papers.forge(proof, b"transfer.a")
+
     def _register(self, power: str, summary: str) -> str:
         """The township registers a clue; gives the case."""
         township = self.cast.township
@@ -247,9 +310,8 @@ class Story:
             "party_id": codes.with_check_digit("92331221MA0000010"),
         }
         case = self.caller(township).post("cases", "/v1/clues", clue, key=self._key()).need(201)
-        self._tell.does(
-            TOWNSHIP, f"巡查发现，登记线索「{power}」", "第五十四条；首接负责：在别的机关接收之前由其承办"
-        )
+        shows = "" if self.played.held else "第五十四条；首接负责：在别的机关接收之前由其承办"
+        self._tell.does(TOWNSHIP, f"巡查发现，登记线索「{power}」", shows)
         return str(case["id"])
 
     def _move(self, person: Person, case: str, move: str, **brings: Any) -> Answer:
@@ -279,11 +341,13 @@ class Story:
         """Two officers of the agency whose certificates are valid today."""
         return [officer.id for officer in self.county.certified(short, legal_day(Clock().now()))[:2]]
 
-    def _refused(self, name: str, tried: str, answer: Answer, who: str = TOWNSHIP) -> None:
+    def _refused(
+        self, name: str, tried: str, answer: Answer, *, who: str = TOWNSHIP, shows: str = ""
+    ) -> None:
         """It must have been refused. Raises Unexpected."""
         problem = answer.need(403, 409)
         self.played.refusals[name] = answer
-        self._tell.is_refused(who, tried, answer.status, problem["detail"], problem.get("basis", ""))
+        self._tell.is_refused(who, tried, answer.status, problem["detail"], problem.get("basis", shows))
 
     def _key(self) -> str:
         self._step += 1
@@ -297,23 +361,3 @@ def numbers(line: Mapping[str, Any]) -> dict[str, int]:
         if isinstance(values, dict):
             found |= {f"{part}.{name}": n for name, n in values.items() if isinstance(n, int)}
     return {name: n for name, n in found.items() if name != "position"}
-
-
-def keep(papers: Path, name: str, content: Any) -> Path:
-    """A file of what was fetched, for the verifier."""
-    path = papers / name
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    return path
-
-
-def verified(file: Path, *, keys: Sequence[Path] = (), witnesses: Sequence[Path] = ()) -> tuple[int, str]:
-    """What tools/verify.py says of a file, alone and without the repository: exit code and text."""
-    options = [*(f"--key={key}" for key in keys), *(f"--witness={witness}" for witness in witnesses)]
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(VERIFIER), str(file), *options],
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        env={"PYTHONIOENCODING": "utf-8"},
-    )
-    return done.returncode, done.stdout or done.stderr

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def tested() -> list[Tested]:
     """Every test that names the article from which it was written."""
     found = []
     for file in source.files("tests"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 cited = re.findall(r"^\s*basis: *(\S+)\s*$", ast.get_docstring(node) or "", re.MULTILINE)
                 found += [Tested(c, file, node.lineno, node.name) for text in cited for c in basis.read(text)]
@@ -136,9 +137,8 @@ def _named(block: str) -> str:
 
 def _in_code(file: Path) -> list[Applied]:
     """Where citations are used in a module: in place, or by the name of a constant of some module."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    reading = _Reading(file, _constants_in_reach(tree))
-    reading.visit(tree)
+    reading = _Reading(file, _constants_in_reach(_tree(file)))
+    reading.visit(_tree(file))
     return reading.found
 
 
@@ -198,11 +198,15 @@ def _imported(module: str, alias: ast.alias) -> dict[str, str]:
     name = alias.asname or alias.name
     inner = _file_of(f"{module}.{alias.name}")
     if inner is not None:
-        tree = ast.parse(inner.read_text(encoding="utf-8"))
-        return {f"{name}.{constant}": text for constant, text in _constants_of(tree).items()}
+        return {f"{name}.{constant}": text for constant, text in _constants_of(_tree(inner)).items()}
     outer = _file_of(module)
-    constants = _constants_of(ast.parse(outer.read_text(encoding="utf-8"))) if outer else {}
+    constants = _constants_of(_tree(outer)) if outer else {}
     return {name: constants[alias.name]} if alias.name in constants else {}
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _file_of(module: str) -> Path | None:

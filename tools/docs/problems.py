@@ -47,11 +47,16 @@ def refusals() -> list[type[errors.Refusal]]:
         # A class that a test has made is none of ours.
         if kind.__module__.startswith(("libs.", "services.")):
             found.append(kind)
-    return sorted(set(found), key=lambda kind: kind.code)
+    return found
+
+
+def named() -> list[type[errors.Refusal]]:
+    """Those that are a problem of their own; the others are to a caller what their parent is."""
+    return sorted((kind for kind in refusals() if "code" in kind.__dict__), key=lambda kind: kind.code)
 
 
 def _refusals() -> Iterator[tuple[str, str, str, str, str]]:
-    for kind in refusals():
+    for kind in named():
         file = Path(inspect.getfile(kind)).relative_to(ROOT).as_posix()
         status = str(problems.status_of(kind))
         yield code(kind.code), status, source.first_sentence(kind), kind.title, code(file)

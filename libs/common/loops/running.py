@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from libs.common import edge, errors
+from libs.common import edge, errors, telemetry
 from libs.common.clock import Clock
+from libs.common.log.envelope import Heard
 from libs.common.log.seam import Log
 from libs.common.loops.consumer import Consumer
 from libs.common.loops.filler import Filler
@@ -21,7 +22,7 @@ from libs.common.loops.relay import Relay
 from libs.common.store import schema
 from libs.common.store.engine import Reader
 from libs.common.store.store import Store
-from libs.common.telemetry import Metrics, speaking
+from libs.common.telemetry import Metrics
 
 #: Seconds between two looks at the gauges.
 GAUGES_EVERY = 1.0
@@ -59,7 +60,7 @@ class Loops:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The loops run inside this block and are ended, cleanly, when it is left."""
-        with speaking(self.service):
+        with telemetry.speaking(self.service):
             await self._start()
             try:
                 yield
@@ -149,10 +150,24 @@ class Loops:
 
 
 def applied(metrics: Metrics, hears: edge.Hears) -> Callable[[edge.Report], None]:
-    """Counts what a consumer applied; types that nobody knows share one label."""
+    """Counts and logs what a consumer applied, under the trace of each event: its request's.
+
+    Types that nobody knows share one label.
+    """
 
     def told(report: edge.Report) -> None:
-        for heard in report.applied:
-            metrics.applied(heard.type if heard.type in hears.catalogue else "other")
+        with telemetry.speaking(metrics.service):
+            for heard in report.applied:
+                metrics.applied(heard.type if heard.type in hears.catalogue else "other")
+                _say(logging.INFO, "applied", heard)
+            for heard, reason in report.parked:
+                _say(logging.ERROR, "parked", heard, reason=reason)
+            for heard in report.held:
+                _say(logging.WARNING, "held", heard)
 
     return told
+
+
+def _say(level: int, action: str, heard: Heard, **also: str) -> None:
+    with telemetry.traced(heard.trace):
+        _log.log(level, "%s %s", action, heard.id, extra={"action": action, "event": heard.id, **also})

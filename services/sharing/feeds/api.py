@@ -37,7 +37,7 @@ async def feeds(asked: Annotated[Asked, asks("feed.list")]) -> Response:
             "title": feed.zh,
             "href": f"/v1/feeds/{name}",
             "source": rules.source_of(name),
-            "position": str(position),
+            "position": position,
         }
         for name, feed in rules.FEEDS.items()
     ]
@@ -112,4 +112,4 @@ def _shown(asked: Asked, feed: str, entry: LogEntry, situation: access.Situation
 async def _require_place(read: Reader, after: int) -> None:
     """A reader who is further than the log must hear of it: waiting for its end would lose what comes."""
     if after > (newest := await loads.end(read)):
-        raise rules.PositionAhead(f"日志的最新位置是 {newest}，尚无位置 {after}", position=str(newest))
+        raise rules.PositionAhead(f"日志的最新位置是 {newest}，尚无位置 {after}", position=newest)
