@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common import edge
-from libs.common.change import Fence
+from libs.common.change import Change, Fence
 from libs.common.clock import Clock
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE
 from libs.common.contracts.notify import NoticeIssued, NoticeReceived
 from libs.common.law import codes
+from libs.common.log import envelope
 from libs.common.log.seam import Record
 from libs.common.loops.lease import Leased
 from libs.common.permit import Role
@@ -40,6 +42,7 @@ from services.sharing.picture import reacts
 from services.sharing.picture import tables as picture_tables
 from services.sharing.picture.reacts import Rebuilder
 from tests.desk import Speaker
+from tests.engines.postgres import Postgres
 
 OFFICE = codes.with_check_digit("11330799002600001")
 TOWNSHIP = codes.with_check_digit("11330799MB1234567")
@@ -212,7 +215,7 @@ class Room:
     clock: Clock = field(default_factory=Clock)
 
     async def hears(self, *records: Record, partition: int = 0, elsewhere: bool = False) -> edge.Report:
-        """One batch through the event edge, as a partition's consumer gives it, here or in another process."""
+        """One batch through the event edge, as a partition's consumer gives it; `elsewhere` none is told."""
         topic = self.hearing.topics[0]
         claim = await self.store.claim("sharing", topic, partition)
         then = claim.next + len(records)
@@ -221,6 +224,16 @@ class Room:
         if not elsewhere:
             self.arrivals.tell()
         return report
+
+    async def decided(self, record: Record) -> Change:
+        """What the event edge would commit of this event now."""
+        heard = envelope.read(record)
+        reaction, event = self.hearing.reaction(heard)
+        assert reaction is not None
+        async with self.store.reading() as read:
+            streams = [heard.gate, *reaction.streams(event, heard)]
+            known = await read.known(streams, reaction.wants(event, heard))
+        return edge.fold(known, self.hearing, [heard], self.clock, {})[0]
 
     def client(self, agency: str, *roles: Role) -> httpx.AsyncClient:
         """A caller with a token, by default a handler's."""
@@ -263,6 +276,14 @@ async def on_file(directory: Path, **settings: Any) -> AsyncIterator[Room]:
     database.dispose()
     async with _a_room(lambda: SqliteEngine(file), directory, settings) as room:
         yield room
+
+
+def on_engine(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[Room]:
+    """A room on the engine that the fixture's parameter names."""
+    if request.param == "sqlite":
+        return on_file(directory)
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return on_server(postgres.database("reading_room"), directory)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.common import errors
-from libs.common.permit import Actor, Permit, Role
+from libs.common.permit import Actor, Permit, Role, Rule, judge, only
 
 HOLDER, RECIPIENT, SENDER, RETURNED = "holder", "recipient", "sender", "returned"
 #: An agency of the county's register.
@@ -37,26 +37,6 @@ OFFICER_DATA = frozenset({"name", "certificate"})
 HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
 COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.OPERATOR, Role.SERVICE
 OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Which roles at which relation may, and what they then see masked."""
-
-    zh: str
-    may: Mapping[str, frozenset[Role]]
-    #: The action by which one knows of the thing: who may do that is refused with 403, others with 404.
-    seen_by: str = ""
-    #: Nothing is revealed by refusing a creation: 403.
-    open: bool = False
-    #: Fields that rendering masks,
-    personal: frozenset[str] = frozenset()
-    #: except for these relations: personal data is masked unless a rule says otherwise.
-    clear_to: frozenset[str] = frozenset()
-
-
-def _only(relation: str, *roles: Role) -> dict[str, frozenset[Role]]:
-    return {relation: frozenset(roles)}
 
 
 _READS_CASE: Mapping[str, frozenset[Role]] = {
@@ -88,31 +68,31 @@ def _transfer(zh: str, may: Mapping[str, frozenset[Role]], clear_to: frozenset[s
 
 
 RULES: Mapping[str, Rule] = {
-    "agency.register": Rule("登记机关", _only(REGISTRY, REGISTRAR), open=True),
-    "agency.read": Rule("查看机关名录", _only(MEMBER, *OFFICIALS)),
-    "officer.register": Rule("登记执法人员", _only(REGISTRY, REGISTRAR), open=True),
+    "agency.register": Rule("登记机关", only(REGISTRY, REGISTRAR), open=True),
+    "agency.read": Rule("查看机关名录", only(MEMBER, *OFFICIALS)),
+    "officer.register": Rule("登记执法人员", only(REGISTRY, REGISTRAR), open=True),
     "officer.read": Rule(
         "查看执法人员", _READS_OFFICER, personal=OFFICER_DATA, clear_to=frozenset({OWN, REGISTRY})
     ),
-    "power.publish": Rule("公布职权事项", _only(REGISTRY, REGISTRAR), open=True),
-    "power.read": Rule("查看职权事项", _only(MEMBER, *OFFICIALS)),
-    "grant.effect": Rule("赋权", _only(REGISTRY, REGISTRAR), open=True),
-    "grant.recall": Rule("收回赋权", _only(REGISTRY, REGISTRAR), seen_by="grant.read"),
-    "grant.read": Rule("查看赋权", _only(MEMBER, *OFFICIALS)),
-    "competence.read": Rule("查询管辖", _only(MEMBER, *OFFICIALS)),
-    "clue.register": Rule("登记线索", _only(MEMBER, HANDLER), open=True),
+    "power.publish": Rule("公布职权事项", only(REGISTRY, REGISTRAR), open=True),
+    "power.read": Rule("查看职权事项", only(MEMBER, *OFFICIALS)),
+    "grant.effect": Rule("赋权", only(REGISTRY, REGISTRAR), open=True),
+    "grant.recall": Rule("收回赋权", only(REGISTRY, REGISTRAR), seen_by="grant.read"),
+    "grant.read": Rule("查看赋权", only(MEMBER, *OFFICIALS)),
+    "competence.read": Rule("查询管辖", only(MEMBER, *OFFICIALS)),
+    "clue.register": Rule("登记线索", only(MEMBER, HANDLER), open=True),
     "case.read": _case("查看案件", _READS_CASE),
-    "case.move": _case("办理阶段流转", _only(HOLDER, HANDLER, APPROVER)),
+    "case.move": _case("办理阶段流转", only(HOLDER, HANDLER, APPROVER)),
     "case.prove": _case("取得留痕证明", _READS_CASE),
     "transfer.read": _transfer("查看移送", _READS_CASE),
-    "transfer.offer": _transfer("移送", _only(HOLDER, HANDLER)),
-    "transfer.accept": _transfer("接收移送", _only(RECIPIENT, HANDLER)),
-    "transfer.return": _transfer("退回移送", _only(RECIPIENT, HANDLER)),
+    "transfer.offer": _transfer("移送", only(HOLDER, HANDLER)),
+    "transfer.accept": _transfer("接收移送", only(RECIPIENT, HANDLER)),
+    "transfer.return": _transfer("退回移送", only(RECIPIENT, HANDLER)),
     # Who withdraws has never ceased to hold the case.
-    "transfer.withdraw": _transfer("撤回移送", _only(SENDER, HANDLER), frozenset({SENDER})),
-    "journal.read": Rule("取得事件日志", _only(INSTALLATION, SERVICE)),
-    "parked.read": Rule("查看搁置的事件", _only(INSTALLATION, OPERATOR)),
-    "parked.redrive": Rule("重新处理搁置的事件", _only(INSTALLATION, OPERATOR), open=True),
+    "transfer.withdraw": _transfer("撤回移送", only(SENDER, HANDLER), frozenset({SENDER})),
+    "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
+    "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
+    "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),
     "witness.read": Rule("查看见证的链首", _WITNESSES),
 }
 
@@ -130,15 +110,7 @@ class Situation:
 
 def permit(actor: Actor, action: str, situation: Situation) -> Permit:
     """Leave for `actor` to do `action`, or NotFound, or NotPermitted."""
-    rule = RULES[action]
-    relations = _relations(actor, situation)
-    granting = {r for r in relations if actor.roles & rule.may.get(r, frozenset())}
-    if granting:
-        masked = frozenset() if granting & rule.clear_to else rule.personal
-        return Permit(action, frozenset(relations), masked)
-    if rule.open or _knows(actor, rule, situation):
-        raise errors.NotPermitted
-    raise errors.NotFound
+    return judge(RULES, actor, action, _relations(actor, situation))
 
 
 def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:
@@ -162,8 +134,3 @@ def _relations(actor: Actor, situation: Situation) -> set[str]:
     if situation.coordinates and actor.roles & {COORDINATOR, AUDITOR}:
         relations.add(COORDINATING)
     return relations | ({INSTALLATION} if actor.roles & {OPERATOR, SERVICE} else set())
-
-
-def _knows(actor: Actor, rule: Rule, situation: Situation) -> bool:
-    reading = RULES[rule.seen_by].may if rule.seen_by else {}
-    return any(actor.roles & reading.get(r, frozenset()) for r in _relations(actor, situation))

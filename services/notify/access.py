@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from libs.common import errors
-from libs.common.permit import Actor, Permit, Role
+from libs.common.permit import Actor, Permit, Role, Rule, judge, only
 
 #: The agency that a notice is addressed to, or that a question is about.
 ADDRESSEE = "addressee"
@@ -26,22 +26,6 @@ COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.O
 OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Which roles at which relation may; which relations know that the thing exists."""
-
-    zh: str
-    may: Mapping[str, frozenset[Role]]
-    #: Relations whose officials know that the thing exists: refused there is 403, elsewhere 404.
-    seen_by: frozenset[str] = frozenset()
-    #: Nothing is revealed by refusing a creation: 403.
-    open: bool = False
-
-
-def _only(relation: str, *roles: Role) -> dict[str, frozenset[Role]]:
-    return {relation: frozenset(roles)}
-
-
 _OVERSEEN = {ADDRESSEE: OFFICIALS, COORDINATING: frozenset({COORDINATOR, AUDITOR})}
 
 _WITNESSES = {
@@ -50,21 +34,21 @@ _WITNESSES = {
 }
 
 RULES: Mapping[str, Rule] = {
-    "inbox.read": Rule("查看收件箱", _only(MEMBER, *OFFICIALS)),
-    "inbox.receive": Rule("批量签收", _only(MEMBER, HANDLER, APPROVER), open=True),
-    "notice.read": Rule("查看通知", _only(ADDRESSEE, *OFFICIALS)),
-    "notice.receive": Rule("签收", _only(ADDRESSEE, HANDLER, APPROVER), seen_by=frozenset({ADDRESSEE})),
+    "inbox.read": Rule("查看收件箱", only(MEMBER, *OFFICIALS)),
+    "inbox.receive": Rule("批量签收", only(MEMBER, HANDLER, APPROVER), open=True),
+    "notice.read": Rule("查看通知", only(ADDRESSEE, *OFFICIALS)),
+    "notice.receive": Rule("签收", only(ADDRESSEE, HANDLER, APPROVER), seen_by="notice.read"),
     "receipt.read": Rule("查看签收回执", _OVERSEEN),
-    "route.read": Rule("查看路由表", _only(MEMBER, *OFFICIALS)),
+    "route.read": Rule("查看路由表", only(MEMBER, *OFFICIALS)),
     "route.check": Rule(
         "校验路由表",
         {COORDINATING: frozenset({COORDINATOR}), INSTALLATION: frozenset({OPERATOR})},
         open=True,
     ),
     "explain.read": Rule("查询通知去向", _OVERSEEN),
-    "journal.read": Rule("取得事件日志", _only(INSTALLATION, SERVICE)),
-    "parked.read": Rule("查看搁置的事件", _only(INSTALLATION, OPERATOR)),
-    "parked.redrive": Rule("重新处理搁置的事件", _only(INSTALLATION, OPERATOR), open=True),
+    "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
+    "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
+    "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),
     "witness.read": Rule("查看见证的链首", _WITNESSES),
 }
 
@@ -81,15 +65,7 @@ class Situation:
 
 def permit(actor: Actor, action: str, situation: Situation) -> Permit:
     """Leave for `actor` to do `action`, or NotFound, or NotPermitted."""
-    rule = RULES[action]
-    relations = _relations(actor, situation)
-    granting = {relation for relation in relations if actor.roles & rule.may.get(relation, frozenset())}
-    if granting:
-        return Permit(action, frozenset(granting))
-    knows = relations & rule.seen_by and actor.roles & OFFICIALS
-    if rule.open or knows:
-        raise errors.NotPermitted
-    raise errors.NotFound
+    return judge(RULES, actor, action, _relations(actor, situation))
 
 
 def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from libs.common import errors
-from libs.common.permit import Actor, Permit, Role
+from libs.common.permit import Actor, Permit, Role, Rule, judge, only
 
 #: As what an agency came to a stream, see feeds.tables.Right; it stays that when others join.
 HOLDER, RECIPIENT, ADDRESSEE = "holder", "recipient", "addressee"
@@ -34,20 +34,6 @@ READERS = frozenset({HANDLER, APPROVER, AUDITOR})
 OVERSEERS = frozenset({COORDINATOR, AUDITOR})
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Which roles at which relation may."""
-
-    zh: str
-    may: Mapping[str, frozenset[Role]]
-    #: Nothing is revealed by refusing a creation: 403.
-    open: bool = False
-
-
-def _only(relation: str, *roles: Role) -> dict[str, frozenset[Role]]:
-    return {relation: frozenset(roles)}
-
-
 _READS_ENTRY: Mapping[str, frozenset[Role]] = {
     HOLDER: READERS,
     RECIPIENT: READERS,
@@ -61,15 +47,15 @@ _WITNESSES: Mapping[str, frozenset[Role]] = {
 }
 
 RULES: Mapping[str, Rule] = {
-    "feed.list": Rule("查看订阅源", _only(MEMBER, *OFFICIALS)),
-    "feed.read": Rule("读取订阅源", _only(MEMBER, *OFFICIALS)),
+    "feed.list": Rule("查看订阅源", only(MEMBER, *OFFICIALS)),
+    "feed.read": Rule("读取订阅源", only(MEMBER, *OFFICIALS)),
     "entry.read": Rule("查看一条记录", _READS_ENTRY),
     "picture.read": Rule("查看协同态势", {OWN: OFFICIALS, COORDINATING: OVERSEERS}),
-    "picture.rebuild": Rule("重建协同态势", _only(INSTALLATION, OPERATOR), open=True),
-    "rebuild.read": Rule("查看重建进度", _only(INSTALLATION, OPERATOR)),
-    "journal.read": Rule("取得事件日志", _only(INSTALLATION, SERVICE)),
-    "parked.read": Rule("查看搁置的事件", _only(INSTALLATION, OPERATOR)),
-    "parked.redrive": Rule("重新处理搁置的事件", _only(INSTALLATION, OPERATOR), open=True),
+    "picture.rebuild": Rule("重建协同态势", only(INSTALLATION, OPERATOR), open=True),
+    "rebuild.read": Rule("查看重建进度", only(INSTALLATION, OPERATOR)),
+    "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
+    "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
+    "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),
     "witness.read": Rule("查看见证的链首", _WITNESSES),
 }
 
@@ -86,14 +72,7 @@ class Situation:
 
 def permit(actor: Actor, action: str, situation: Situation) -> Permit:
     """Leave for `actor` to do `action`, or NotFound, or NotPermitted."""
-    rule = RULES[action]
-    relations = _relations(actor, situation)
-    granting = {relation for relation in relations if actor.roles & rule.may.get(relation, frozenset())}
-    if granting:
-        return Permit(action, frozenset(granting))
-    if rule.open:
-        raise errors.NotPermitted
-    raise errors.NotFound
+    return judge(RULES, actor, action, _relations(actor, situation))
 
 
 def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:

@@ -16,6 +16,7 @@ from libs.common.clock import monotonic
 from libs.common.log import envelope
 from libs.common.log.seam import Record
 from libs.common.permit import Role
+from libs.common.store.engine import Conflict
 from services.sharing.feeds import reacts
 from services.sharing.feeds.tables import EarlyEntries, LogEntry
 from tests.desk import Speaker
@@ -29,6 +30,7 @@ from tests.reading_room import (
     Room,
     an_agency,
     coming,
+    on_engine,
     on_file,
     until,
 )
@@ -45,9 +47,20 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
         yield made
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+async def each_room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Room]:
+    """The same room on each engine."""
+    async with on_engine(request, tmp_path) as made:
+        yield made
+
+
 @pytest.fixture
 async def case(room: Room) -> CaseTold:
     """A case of the township's, not heard of yet; the county is known, at positions 1 to 4."""
+    return await told_of_the_county(room)
+
+
+async def told_of_the_county(room: Room) -> CaseTold:
     speaker = Speaker()
     known = (OFFICE, TOWNSHIP, DEPARTMENT, OTHER)
     await room.hears(*(speaker.say(an_agency(code), f"agency/{code}") for code in known))
@@ -89,8 +102,7 @@ async def test_both_agencies_see_each_step_in_order_and_a_third_sees_nothing(
     room: Room, case: CaseTold
 ) -> None:
     await room.hears(*crossing(case))
-    of_case = {"lastEventId": 4}
-    assert coming(await room.feed(TOWNSHIP, **of_case)) == [
+    assert coming(await room.feed(TOWNSHIP, lastEventId=4)) == [
         "case/c1/1",
         "case/c1/2",
         "case/c1/3",
@@ -100,7 +112,7 @@ async def test_both_agencies_see_each_step_in_order_and_a_third_sees_nothing(
         "case/c1/5",
         "case/c1/6",
     ]
-    assert coming(await room.feed(DEPARTMENT, **of_case)) == [
+    assert coming(await room.feed(DEPARTMENT, lastEventId=4)) == [
         "-",
         "-",
         "case/c1/3",
@@ -110,7 +122,7 @@ async def test_both_agencies_see_each_step_in_order_and_a_third_sees_nothing(
         "case/c1/5",
         "case/c1/6",
     ]
-    withheld = await room.feed(OTHER, **of_case)
+    withheld = await room.feed(OTHER, lastEventId=4)
     assert coming(withheld) == ["-"] * 8
     assert all(set(event) == STUB for event in withheld)
     assert {event["type"] for event in withheld} == {"liandong.entry.withheld.v1"}
@@ -269,11 +281,7 @@ async def test_who_waits_is_woken_by_the_next_entry(room: Room, case: CaseTold) 
 async def test_who_waits_hears_of_entries_that_another_process_appended(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
     await until(lambda: readers(room, "all") == 1)
-    tell, room.arrivals.tell = room.arrivals.tell, lambda: None  # type: ignore[method-assign]
-    try:
-        await room.hears(case.clue())
-    finally:
-        room.arrivals.tell = tell  # type: ignore[method-assign]
+    await room.hears(case.clue(), elsewhere=True)
     assert coming(await asyncio.wait_for(waiting, 5)) == ["case/c1/1"]
 
 
@@ -297,6 +305,40 @@ async def test_nobody_is_kept_waiting_by_a_process_that_ends(room: Room, case: C
     room.arrivals.end()
     assert await asyncio.wait_for(waiting, 5) == []
     assert await room.feed(TOWNSHIP, lastEventId=4, timeout=30_000) == []
+
+
+async def test_who_has_gone_away_is_waited_for_no_longer(room: Room, case: CaseTold) -> None:
+    gone = asyncio.Event()
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with room.client(TOWNSHIP) as caller:
+        token = caller.headers["authorization"]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/v1/feeds/all",
+        "raw_path": b"/v1/feeds/all",
+        "root_path": "",
+        "query_string": b"lastEventId=4&timeout=30000",
+        "headers": [(b"authorization", token.encode())],
+        "server": ("sharing", 80),
+        "client": ("reader", 1),
+    }
+    asking = asyncio.create_task(room.app(scope, receive, send))
+    await until(lambda: readers(room, "all") == 1)
+    gone.set()
+    await asyncio.wait_for(asking, 5)
+    assert readers(room, "all") == 0
 
 
 async def test_rights_are_those_of_the_moment_of_sending(room: Room, case: CaseTold) -> None:
@@ -331,7 +373,15 @@ async def test_word_of_an_event_enters_the_log_behind_it_in_the_same_commit(
     assert await room.rows(EarlyEntries) == []
 
 
-async def test_word_and_event_at_once_leave_neither_behind(room: Room, case: CaseTold) -> None:
+async def test_word_that_is_to_wait_is_not_left_behind_by_the_event(room: Room, case: CaseTold) -> None:
+    clue, issued = case.clue(), case.noticed(TOWNSHIP, 1)
+    early = await room.decided(issued)
+    await room.hears(clue)
+    assert isinstance(await room.store.commit(early), Conflict)
+
+
+async def test_word_and_event_at_once_leave_neither_behind(each_room: Room) -> None:
+    room, case = each_room, await told_of_the_county(each_room)
     cases = [case, *(CaseTold(case.speaker, id=f"d{n}") for n in range(20))]
     told = [[one.clue(), one.offered(DEPARTMENT)] for one in cases]
     words = [[one.noticed(DEPARTMENT, 2), one.signed(DEPARTMENT, 2)] for one in cases]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from services.sharing.picture import loads, rules
 from services.sharing.picture.tables import Offer, Picture, Rebuild, Standing
 from tests import reading_room
 from tests.desk import Speaker
-from tests.engines.postgres import Postgres
 from tests.reading_room import (
     DEPARTMENT,
     DIVISION,
@@ -51,16 +49,9 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
 @pytest.fixture(params=["sqlite", "postgres"])
 async def each_room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Room]:
     """The same room on each engine."""
-    async with opened(request, tmp_path) as made:
+    async with reading_room.on_engine(request, tmp_path) as made:
         await register(made)
         yield made
-
-
-def opened(request: pytest.FixtureRequest, directory: Path) -> AbstractAsyncContextManager[Room]:
-    if request.param == "sqlite":
-        return reading_room.on_file(directory)
-    postgres: Postgres = request.getfixturevalue("postgres")
-    return reading_room.on_server(postgres.database("sharing_picture"), directory)
 
 
 async def register(room: Room) -> None:
@@ -150,7 +141,7 @@ async def test_the_office_sees_every_line(room: Room) -> None:
 
 async def test_a_stranger_sees_an_empty_picture(room: Room) -> None:
     await room.hears(*county(Speaker()))
-    empty = {"position": 0, "as_of": None, "townships": [], "departments": []}
+    empty: dict[str, Any] = {"position": 0, "as_of": None, "townships": [], "departments": []}
     assert (await room.get("/v1/picture", STRANGER, COORDINATOR)).json() == empty
     assert (await room.get("/v1/picture", TOWNSHIP, OPERATOR)).json() == empty
     assert (await room.get(f"/v1/picture/townships/{DIVISION}", STRANGER)).status_code == 404
@@ -256,21 +247,37 @@ async def test_an_event_that_comes_between_reading_and_building_makes_it_decide_
     assert await tables(room) == await from_scratch(room)
 
 
-async def test_a_fold_decided_before_the_flip_is_decided_again_after_it(room: Room) -> None:
-    speaker = Speaker()
-    case = CaseTold(speaker)
+async def test_a_fold_decided_on_other_generations_is_decided_again(room: Room) -> None:
+    """Decided before the new one was begun it would not write it, before the flip not it alone."""
+    case = CaseTold(Speaker())
     await room.hears(case.clue())
+    filed = case.filed()
+    await ask(room)
+    early = await room.decided(filed)
+    await room.rebuilder.once()
+    assert isinstance(await room.store.commit(early), Conflict)
+    late = await room.decided(filed)
+    await rebuild_all(room)
+    assert isinstance(await room.store.commit(late), Conflict)
+    await room.hears(filed)
+    assert await tables(room) == await from_scratch(room)
+
+
+async def test_a_case_that_begins_after_the_last_one_was_built_is_not_lost(room: Room) -> None:
+    speaker = Speaker()
+    await room.hears(*county(speaker))
     await ask(room)
     for _ in range(2):
         await room.rebuilder.once()
     async with room.store.reading() as read:
-        known = await read.known([rules.HEAD, ("heard", "cases:case/c1")], [])
         s = await loads.rebuilding(read)
     assert s is not None
-    late = Change().relying_on(known.head(*rules.HEAD)).putting(Picture(name="late", generation=0))
-    flip = rules.finish(s, newest=5, at=moment(room))
-    assert isinstance(await room.store.commit(flip), Committed)
-    assert isinstance(await room.store.commit(late), Conflict)
+    assert s.rebuild.state == "filling"
+    late = CaseTold(speaker, id="late")
+    await room.hears(late.clue(), late.offered(OTHER))
+    at = Moment(room.clock.now(), Trace("t"))
+    assert isinstance(await room.store.commit(rules.finish(s, newest=25, at=at)), Committed)
+    assert await tables(room) == await from_scratch(room)
 
 
 async def test_built_anew_while_events_come_in_it_is_equal_to_the_last_byte(each_room: Room) -> None:
@@ -329,11 +336,9 @@ def woven(cases: Sequence[CaseTold]) -> list[Record]:
     steps: list[Record] = [case.clue() for case in cases]
     steps += [case.filed() for case in cases]
     steps += [case.offered(DEPARTMENT) for case in cases]
-    steps += [
-        case.returned(DEPARTMENT) if n % 3 else case.accepted(DEPARTMENT) for n, case in enumerate(cases)
-    ]
+    steps += [c.returned(DEPARTMENT) if n % 3 else c.accepted(DEPARTMENT) for n, c in enumerate(cases)]
     steps += [case.offered(OTHER) for case in cases]
-    steps += [case.withdrawn(OTHER) if n % 2 else case.accepted(OTHER) for n, case in enumerate(cases)]
+    steps += [c.withdrawn(OTHER) if n % 2 else c.accepted(OTHER) for n, c in enumerate(cases)]
     steps += [case.investigated() for case in cases[::2]]
     steps += [case.decided() for case in cases[::4]]
     steps += [case.closed() for case in cases[::4]]
@@ -369,7 +374,7 @@ async def picture(room: Room) -> bytes:
 
 async def tables(room: Room) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of the generation that is read, without what names the generation."""
-    ((current,)) = [row["generation"] for row in await room.rows(Picture)]
+    (current,) = [row["generation"] for row in await room.rows(Picture)]
     cases, transfers = [
         [
             {name: value for name, value in row.items() if name not in ("slot", "generation")}
@@ -403,7 +408,3 @@ async def from_scratch(room: Room) -> tuple[list[dict[str, Any]], list[dict[str,
 async def facts(room: Room) -> list[JournalEntry]:
     async with room.store.reading() as read:
         return await read.all(JournalEntry)
-
-
-def moment(room: Room) -> Moment:
-    return Moment(room.clock.now(), Trace("t"))

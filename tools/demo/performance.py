@@ -34,7 +34,9 @@ def _enter(county: County, story: Story, telling: Telling) -> None:
         f"{len(county.of_kind('township', 'street'))} 个乡镇街道），{len(county.officers)} 名执法人员，"
         f"{len(county.powers)} 项职权，{len(county.grants)} 项赋权"
     )
-    telling.note("名录", f"{counts}；{f'新登记 {new} 条' if new else '均已登记过'}")
-    if not new:
+    telling.note("名录", counts)
+    if new:
+        telling.note("", f"经公开接口新登记 {new} 条")
+    else:
         earlier = sum(1 for _ in coordinator.pages("cases", "/v1/cases"))
-        telling.note("", f"数据还在：以前的 {earlier} 个案件照旧可查，这一次另演一遍")
+        telling.note("", f"均已登记过；以前的 {earlier} 个案件照旧可查，这一次另演一遍")

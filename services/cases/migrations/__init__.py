@@ -1,4 +1,4 @@
-"""The database of `cases`: its tables as the code knows them, and the steps (`versions`) that lead there."""
+"""The database of `cases`: its tables as the code knows them, and the steps that lead there."""
 
 from __future__ import annotations
 

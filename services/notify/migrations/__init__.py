@@ -1,4 +1,4 @@
-"""The database of `notify`: its tables as the code knows them, and the steps (`versions`) that lead there."""
+"""The database of `notify`: its tables as the code knows them, and the steps that lead there."""
 
 from __future__ import annotations
 
