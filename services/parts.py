@@ -90,7 +90,7 @@ class Parts:
             metrics=self.metrics,
             relay=Relay(self.store, self.log, topic(self.name), self.clock, self.leased("relay")),
             consumer=Consumer(self.store, self.log, hears, self.clock, told=counted),
-            filler=Filler(self.store, self.journals, hears, self.clock),
+            filler=Filler(self.store, self.journals, hears, self.clock, told=counted),
             others=others or {},
             also_measure=measure,
         )

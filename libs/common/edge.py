@@ -203,13 +203,15 @@ class Hears:
         if model is None:
             name = heard.type.rpartition(".v")[0]
             if any(known.rpartition(".v")[0] == name for known in self.catalogue):
-                raise errors.Poison(f"未知的事件主版本:{heard.type}", code="unknown-version")
+                raise errors.Poison(f"未知的事件主版本：{heard.type}", code="unknown-version")
             return self.otherwise, None
+        if heard.source != model.SOURCE:
+            raise errors.Poison(f"{heard.source} 无权发布 {heard.type}", code="not-its-event")
         try:
             return self.reactions.get(heard.type), model.model_validate(orjson.loads(heard.value))
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors())
-            raise errors.Poison(f"事件数据不符合约定:{faults}", code="incompatible") from error
+            raise errors.Poison(f"事件数据不符合约定：{faults}", code="incompatible") from error
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ class Keyring:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         seal, tokens = Seal.at(directory / "seal.pem"), Seal.at(directory / "tokens.pem")
         return cls(seal, tokens, _published(directory / "jwks.json", seal.jwk(SEALS), tokens.jwk(TOKENS)))
+
+
+def seals(jwks: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key that ever sealed, so that what is old stays verifiable; none that signs tokens."""
+    return {"keys": [key for key in jwks["keys"] if key.get("use") == SEALS]}
 
 
 def is_genuine(public: bytes, signature: bytes, message: bytes) -> bool:

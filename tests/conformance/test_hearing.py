@@ -119,9 +119,9 @@ async def test_a_zombie_applies_nothing(database: Database, count: int) -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (errors.Conflict("办不到"), "办不到"),
-        (errors.Poison("读不懂"), "读不懂"),
-        (errors.NotFound(), "未找到"),
+        pytest.param(errors.Conflict("办不到"), "办不到", id="a refusal"),
+        pytest.param(errors.Poison("读不懂"), "读不懂", id="poison"),
+        pytest.param(errors.NotFound(), "未找到", id="not found"),
     ],
 )
 async def test_a_refused_event_parks_its_key_and_later_siblings_queue_behind(
@@ -180,6 +180,8 @@ def spoilt(said: Outgoing, **headers: bytes | None) -> Record:
         pytest.param({"correlationid": b"\xff"}, id="text that is not UTF-8"),
         pytest.param({"nothing": b"\x00"}, id="an attribute with NUL"),
         pytest.param({"na\x00me": b"x"}, id="a name with NUL"),
+        pytest.param({"source": b"https://elsewhere/things"}, id="a source that is no service"),
+        pytest.param({"source": b"/services/" + b"x" * 5000}, id="a source too long for an index"),
         pytest.param({"subject": b"thing/other"}, id="a key that is not the subject"),
         pytest.param({"subject": b"thing/" + b"x" * 5000}, id="a subject too long for an index"),
     ],
@@ -205,7 +207,16 @@ async def test_bytes_that_are_no_event_are_parked_alone_as_they_came(
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"\xff", b"{", b'{"n":NaN}', b'{"n":"\\ud800"}', b"[" * 3000, b"x" * 70_000]
+    "value",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xff", id="not UTF-8"),
+        pytest.param(b"{", id="half"),
+        pytest.param(b'{"n":NaN}', id="NaN"),
+        pytest.param(b'{"n":"\\ud800"}', id="half a character"),
+        pytest.param(b"[" * 3000, id="deep"),
+        pytest.param(b'"' + b"x" * 70_000 + b'"', id="too large"),
+    ],
 )
 async def test_a_value_that_is_not_json_is_parked_alone(store: Store, value: bytes) -> None:
     said = Voice().say("thing/a")

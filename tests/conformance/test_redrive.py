@@ -64,9 +64,9 @@ def seqs(report: edge.Report) -> tuple[list[int], list[int], list[int]]:
 @pytest.mark.parametrize(
     ("mood", "expected"),
     [
-        (None, ([2, 3, 4, 5], [], [])),
-        (REFUSED, ([], [2], [3, 4, 5])),
-        (raising(ZeroDivisionError()), ([], [2], [3, 4, 5])),
+        pytest.param(None, ([2, 3, 4, 5], [], []), id="it passes"),
+        pytest.param(REFUSED, ([], [2], [3, 4, 5]), id="it is refused"),
+        pytest.param(raising(ZeroDivisionError()), ([], [2], [3, 4, 5]), id="a bug"),
     ],
 )
 async def test_a_dry_run_says_what_would_happen_and_changes_nothing(
@@ -100,12 +100,12 @@ async def test_a_redrive_drains_the_key_in_order_in_one_change(database: Databas
 @pytest.mark.parametrize(
     ("mood", "reason"),
     [
-        (raising(errors.Conflict("仍然办不到")), "仍然办不到"),
-        (raising(ZeroDivisionError("ours")), "处理失败"),
-        (spoils, "处理失败"),
+        pytest.param(raising(errors.Conflict("仍然办不到")), "仍然办不到", id="it is refused"),
+        pytest.param(raising(ZeroDivisionError("ours")), "处理失败", id="a bug"),
+        pytest.param(spoils, "处理失败", id="what no database takes"),
     ],
 )
-@pytest.mark.parametrize("at", [2, 4])
+@pytest.mark.parametrize("at", [2, 4], ids=["first", "third"])
 async def test_what_fails_again_is_parked_anew_with_its_reason(
     store: Store, mood: Mood, reason: str, at: int
 ) -> None:

@@ -161,6 +161,7 @@ async def _moves_position(store: Store) -> None:
         (_moves_position, FenceLost()),
         (_nothing, Committed()),
     ],
+    ids=lambda value: getattr(value, "__name__", "").strip("_").replace("_", " ") or type(value).__name__,
 )
 async def test_nothing_of_a_change_is_stored_when_the_world_has_moved(
     store: Store, form: str, meanwhile: Callable[[Store], Awaitable[None]], outcome: Outcome
@@ -177,7 +178,9 @@ async def test_nothing_of_a_change_is_stored_when_the_world_has_moved(
     assert (await content(store) == before) is (outcome != Committed())
 
 
-@pytest.mark.parametrize("both", [A, Head("thing", "a", version=3, seq=3)])
+@pytest.mark.parametrize(
+    "both", [A, Head("thing", "a", version=3, seq=3)], ids=["made meanwhile", "never made"]
+)
 async def test_a_head_that_is_not_there_conflicts_as_own_and_as_relied(
     store: Store, form: str, both: Head
 ) -> None:
@@ -248,21 +251,20 @@ def delete(change: Change) -> Change:
 @pytest.mark.parametrize(
     ("writes", "from_nothing", "from_one"),
     [
-        ([put(2)], 2, 2),
-        ([insert(2)], 2, Conflict()),
-        ([delete], None, None),
-        ([put(2), put(3)], 3, 3),
-        ([insert(2), put(3)], 3, Conflict()),
-        ([put(2), delete], None, None),
-        ([insert(2), delete], None, None),
-        ([delete, put(2)], 2, 2),
-        ([delete, insert(2)], 2, 2),
-        ([delete, insert(2), put(3)], 3, 3),
-        ([delete, insert(2), delete], None, None),
+        pytest.param([put(2)], 2, 2, id="put"),
+        pytest.param([insert(2)], 2, Conflict(), id="insert"),
+        pytest.param([delete], None, None, id="delete"),
+        pytest.param([put(2), put(3)], 3, 3, id="put-put"),
+        pytest.param([insert(2), put(3)], 3, Conflict(), id="insert-put"),
+        pytest.param([put(2), delete], None, None, id="put-delete"),
+        pytest.param([insert(2), delete], None, None, id="insert-delete"),
+        pytest.param([delete, put(2)], 2, 2, id="delete-put"),
+        pytest.param([delete, insert(2)], 2, 2, id="delete-insert"),
+        pytest.param([delete, insert(2), put(3)], 3, 3, id="delete-insert-put"),
+        pytest.param([delete, insert(2), delete], None, None, id="delete-insert-delete"),
     ],
-    ids=lambda value: None,
 )
-@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("exists", [False, True], ids=["from nothing", "from one"])
 async def test_rows_are_folded_to_what_their_writes_do_one_after_the_other(
     store: Store,
     form: str,
@@ -283,6 +285,16 @@ async def test_rows_are_folded_to_what_their_writes_do_one_after_the_other(
         found = await read.one(Place, id="x")
     left = 1 if expected == Conflict() else expected
     assert (found.number if found else None) == left
+
+
+@pytest.mark.parametrize("first", [put(2), insert(2)], ids=["put", "insert"])
+async def test_a_change_that_inserts_what_it_has_written_is_a_fault_of_ours(
+    store: Store, form: str, first: Callable[[Change], Change]
+) -> None:
+    """Folded away, it would overwrite; as a Conflict it would be decided again for ever."""
+    (outcome,) = await asyncio.gather(commit(store, insert(3)(first(Change())), form), return_exceptions=True)
+    assert isinstance(outcome, ValueError)
+    assert (await content(store))["t_places"] == []
 
 
 async def test_a_put_replaces_every_column_and_a_deletion_only_its_row(store: Store, form: str) -> None:

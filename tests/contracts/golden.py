@@ -11,6 +11,9 @@ from typing import Any
 import orjson
 
 from libs.common import proof
+
+# The catalogue fills as the contracts are read.
+from libs.common.contracts import cases, notify, sharing  # noqa: F401
 from libs.common.log import envelope
 from libs.common.log.envelope import Heard
 from libs.common.store.schema import JournalEntry

@@ -65,8 +65,8 @@ def is_as_shown(shown: str, got: str) -> bool:
     return doctest.OutputChecker().check_output(shown, got, doctest.ELLIPSIS)
 
 
-def tour(name: str) -> list[Block]:
-    return [block for block in blocks(name) if not block.verbs]
+def tour() -> list[Block]:
+    return [block for block in blocks("README.md") if not block.verbs]
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +86,24 @@ def performance(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return data, done.stdout
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_the_demonstration_says_what_is_shown(name: str, performance: tuple[Path, str]) -> None:
-    shown = next(block.shown for block in blocks(name) if block.verbs == ["make demo ARGS=--once"])
+def test_the_demonstration_says_what_is_shown(performance: tuple[Path, str]) -> None:
+    shown = next(block.shown for block in blocks("README.md") if block.verbs == ["make demo ARGS=--once"])
     _, said = performance
     assert is_as_shown(shown, said), said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", READMES)
-def test_the_tour_goes_as_it_is_told(name: str, performance: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_tour_goes_as_it_is_told(performance: tuple[Path, str], tmp_path: Path) -> None:
     if missing := [tool for tool in ("sh", "curl", "python3") if shutil.which(tool) is None]:
-        pytest.fail(f"the tour needs {', '.join(missing)}")
+        # Where everything has to run, what cannot be run is a failure.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"the tour needs {', '.join(missing)}")
     data, _ = performance
     own = tmp_path / "demo"
     shutil.copytree(data, own)
     ports = engine.free_ports()
     with engine.running(own, ports, coordinator=county.load().office.id):
-        said = walk([placed(block.commands, own, ports) for block in tour(name)])
-    for block, got in zip(tour(name), said, strict=True):
+        said = walk([placed(block.commands, own, ports) for block in tour()])
+    for block, got in zip(tour(), said, strict=True):
         assert is_as_shown(block.shown, got), f"{block.commands}\n\n{got}"
 
 
@@ -154,8 +153,11 @@ def test_what_make_test_runs_can_be_run() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_both_readmes_run_the_same_commands() -> None:
-    english, chinese = ([re.sub(r" *#.*", "", block.commands) for block in blocks(name)] for name in READMES)
+def test_both_readmes_run_the_same_commands_and_show_the_same() -> None:
+    """So that what is run of the one is run of the other; only comments are in the reader's language."""
+    english, chinese = (
+        [(re.sub(r" +# .*", "", block.commands), block.shown) for block in blocks(name)] for name in READMES
+    )
     assert english == chinese
 
 

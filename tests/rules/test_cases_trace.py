@@ -17,7 +17,7 @@ from libs.common.clock import Moment, Trace
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE
 from libs.common.contracts.notify import NoticeReceived
-from libs.common.seal import Keyring, Seal, is_genuine
+from libs.common.seal import SEALS, Seal, is_genuine
 from services.cases.trace import rules
 from services.cases.trace.rules import Written
 from services.cases.trace.tables import Signature
@@ -137,7 +137,7 @@ def test_a_signature_without_an_instant_is_poison(signed_at: str) -> None:
 
 
 def test_the_bundle_holds_the_chain_from_its_beginning_to_the_signed_head(seal: Seal) -> None:
-    bundle = rules.bundle(a_trace(CLUE, OFFER), seal, disclosed=True, at=NINE)
+    bundle = rules.bundle(a_trace(CLUE, OFFER), seal, {"keys": [seal.jwk(SEALS)]}, disclosed=True, at=NINE)
     digest = bytes(32)
     for entry in bundle["entries"]:
         record = bytes.fromhex(entry["record"]["salt"]) + entry["record"]["private"].encode()
@@ -151,7 +151,7 @@ def test_the_bundle_holds_the_chain_from_its_beginning_to_the_signed_head(seal: 
 
 
 def test_private_records_come_only_with_leave(seal: Seal) -> None:
-    bundle = rules.bundle(a_trace(CLUE), seal, disclosed=False, at=NINE)
+    bundle = rules.bundle(a_trace(CLUE), seal, {"keys": [seal.jwk(SEALS)]}, disclosed=False, at=NINE)
     assert "私密" not in json.dumps(bundle, ensure_ascii=False)
     assert "record" not in bundle["entries"][0]
 
@@ -159,4 +159,6 @@ def test_private_records_come_only_with_leave(seal: Seal) -> None:
 def test_receipts_are_given_as_they_were_signed(seal: Seal) -> None:
     event = a_receipt()
     trace = a_trace(CLUE, OFFER, signatures=(rules.sign(event).written(Signature),))
-    assert rules.bundle(trace, seal, disclosed=True, at=NINE)["receipts"] == [event.proof()]
+    assert rules.bundle(trace, seal, {"keys": [seal.jwk(SEALS)]}, disclosed=True, at=NINE)["receipts"] == [
+        event.proof()
+    ]

@@ -59,11 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ports(text: str) -> Ports:
     """Three ports with commas between; 0 stands for any that is free."""
+    given = text.split(",")
+    if len(given) != len(engine.NAMES) or not all(port.isdecimal() for port in given):
+        raise argparse.ArgumentTypeError("应为三个端口，用逗号分开；0 表示任选空闲端口")
     free = engine.free_ports()
-    given = [int(port) for port in text.split(",")]
-    if len(given) != len(engine.NAMES):
-        raise ValueError("three ports are needed")
-    return {name: port or free[name] for name, port in zip(engine.NAMES, given, strict=True)}
+    return {name: int(port) or free[name] for name, port in zip(engine.NAMES, given, strict=True)}
 
 
 def _demonstrate(given: argparse.Namespace, telling: Telling) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,14 @@ def _inbox(s: Story) -> str:
         inbox = s.caller(s.cast.township).pages("notify", "/v1/inbox")
         return {n["type"] for n in inbox if n["about"] in about} == expected
 
+    def agree() -> bool:
+        counts = water.get("notify", "/v1/inbox/counts").need(200)
+        rows = Counter(notice["state"] for notice in water.pages("notify", "/v1/inbox"))
+        return all(counts[state] == rows[state] for state in ("unread", "received"))
+
     until(told, f"{TOWNSHIP}收件箱中的登记、立案、接收和退回")
-    return f"收件箱：{WATER}已签收两件移送；{TOWNSHIP}收到了接收和退回的通知，等待签收"
+    until(agree, f"{WATER}收件箱的计数与清单一致")
+    return f"收件箱：{WATER}已签收两件移送，计数与清单一致；{TOWNSHIP}收到接收和退回的通知，待签收"
 
 
 def _receipts(s: Story) -> str:

@@ -17,6 +17,7 @@ from libs.common.settings import Name
 from services import parts
 from services.notify.routing import loads as routing
 from services.notify.routing.rules import RECIPIENTS
+from services.sharing.feeds import rules as feeds
 from tools.docs import markdown, source
 from tools.docs.markdown import code, table
 
@@ -46,11 +47,16 @@ Always `dataclassification` is `internal`, and the content type `application/jso
 kB."""
 
 
+_FEEDS = """`sharing` gives every event a place in one log. In a feed `id` is that position and `source` the
+feed; the event's own are `originid` and `originsource`, and all other attributes stay as they were. An entry
+that the reader may not see is a stub: `id`, `source`, and this type:"""
+
+
 def page() -> str:
     """The page."""
     listed = [
         (f"[{code(type_)}](#{_anchor(type_)})", name(model), code(speaker(model)), _listed(type_))
-        for type_, model in CATALOGUE.items()
+        for type_, model in catalogue().items()
     ]
     return markdown.page(
         "Events",
@@ -61,8 +67,18 @@ def page() -> str:
         markdown.prose(_OPTIONAL),
         "## The events",
         table(("type", "中文", "said by", "heard by"), listed),
-        *(part for type_, model in CATALOGUE.items() for part in _described(type_, model)),
+        "## In feeds",
+        markdown.prose(_FEEDS),
+        code(feeds.WITHHELD),
+        "## Their fields",
+        *(part for type_, model in catalogue().items() for part in _described(type_, model)),
     )
+
+
+def catalogue() -> dict[str, type[Event]]:
+    """The events of the contracts by type, one service after the other, whatever was imported first."""
+    ours = {t: m for t, m in CATALOGUE.items() if m.__module__.startswith("libs.common.contracts.")}
+    return dict(sorted(ours.items(), key=lambda item: parts.NAMES.index(speaker(item[1]))))
 
 
 def name(model: type[Event]) -> str:
@@ -86,7 +102,7 @@ def speaker(model: type[Event]) -> Name:
 
 def hearers(type_: str) -> list[Name]:
     """The services that react to it."""
-    topic = parts.topic(speaker(CATALOGUE[type_]))
+    topic = parts.topic(speaker(catalogue()[type_]))
     declared = {service: hears(service) for service in parts.NAMES}
     return [name for name, own in declared.items() if topic in own.topics and type_ in own.reactions]
 

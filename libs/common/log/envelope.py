@@ -44,6 +44,7 @@ REQUIRED = (
 #: What no attribute may hold (CloudEvents 1.0, type String); no database of ours stores a NUL in text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SEQUENCE = re.compile(r"[0-9]{1,10}")
+_SOURCE = re.compile(r"/services/[a-z]{1,40}")
 
 
 class Unreadable(Exception):
@@ -146,10 +147,7 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
     missing = [name for name in REQUIRED if not attributes.get(name)]
     if missing or attributes.get("specversion") != SPECVERSION:
         raise Unreadable(f"not a CloudEvents {SPECVERSION} event of ours; missing: {', '.join(missing)}")
-    if any(_CONTROL.search(text) for pair in attributes.items() for text in pair):
-        raise Unreadable("an attribute holds control characters")
-    if not _SEQUENCE.fullmatch(attributes["sequence"]) or len(attributes["subject"]) > LONGEST_SUBJECT:
-        raise Unreadable("the sequence is no number of ours, or the subject is too long")
+    _refuse_strange(attributes)
     try:
         heard = Heard(
             id=attributes["id"],
@@ -170,6 +168,16 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
     if not 1 <= heard.seq < 1 << 31 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
         raise Unreadable("sequence, chain or recordedtime is out of range")
     return heard
+
+
+def _refuse_strange(attributes: Mapping[str, str]) -> None:
+    """What becomes a key or a text of our tables must be such that every database takes it."""
+    if any(_CONTROL.search(text) for pair in attributes.items() for text in pair):
+        raise Unreadable("an attribute holds control characters")
+    if not _SEQUENCE.fullmatch(attributes["sequence"]):
+        raise Unreadable("the sequence is no number of ours")
+    if not _SOURCE.fullmatch(attributes["source"]) or len(attributes["subject"]) > LONGEST_SUBJECT:
+        raise Unreadable("the source is no service of ours, or the subject is too long")
 
 
 def fingerprint(record: Record) -> str:

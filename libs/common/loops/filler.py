@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sqlalchemy import func, select
@@ -37,7 +37,16 @@ class Journals(Protocol):
 class Filler:
     """One service's filler; two at once do no harm, the gate lets each event pass once."""
 
-    def __init__(self, store: Store, journals: Journals, hears: edge.Hears, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        journals: Journals,
+        hears: edge.Hears,
+        clock: Clock,
+        *,
+        told: Callable[[edge.Report], None] = lambda report: None,
+    ) -> None:
+        self._told = told
         self._store = store
         self._journals = journals
         self._hears = hears
@@ -97,6 +106,7 @@ class Filler:
         except edge.Broken as why:
             _log.exception("an event cannot be parked", exc_info=why, extra={"action": "reaction_failed"})
             return None
+        self._told(report)
         return len(report.applied) if report.applied or report.old or report.parked else None
 
     async def _gaps(self) -> list[tuple[str, str, int]]:

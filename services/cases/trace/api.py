@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Response
 
 from libs.common.permit import Permit
-from libs.common.seal import Seal
+from libs.common.seal import seals
 from libs.common.web import routes
 from libs.common.web.asked import Asked, asks
 from services.cases import access
@@ -73,4 +73,8 @@ async def proof(asked: Annotated[Asked, asks("case.prove")], case: str) -> Respo
         permit = access.permit(asked.actor, asked.action, situation)
         trace = await loads.trace(read, file.head)
     seal: Seal = asked.here.also["seal"]
-    return asked.show(rules.bundle(trace, seal, disclosed=not permit.masked, at=asked.at.now))
+    return asked.show(
+        rules.bundle(
+            trace, seal, seals(asked.here.also["jwks"]), disclosed=not permit.masked, at=asked.at.now
+        )
+    )

@@ -13,7 +13,7 @@ from libs.common.change import Change, Head
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE
 from libs.common.contracts.notify import NoticeReceived
-from libs.common.seal import SEALS, Seal, encoded
+from libs.common.seal import Seal, encoded
 from services.cases.handover.rules import RETURN_REASONS
 from services.cases.trace.tables import Signature
 
@@ -131,8 +131,10 @@ def _signed(agency: str, fact: Written | None) -> str:
     return f"{agency}签收了「{called(fact.type)}」的通知" if fact else f"{agency}签收了通知"
 
 
-def bundle(trace: Trace, seal: Seal, *, disclosed: bool, at: datetime) -> dict[str, Any]:
-    """The proof: every fact with its digests, the signed head, and the receipts known.
+def bundle(
+    trace: Trace, seal: Seal, keys: Mapping[str, Any], *, disclosed: bool, at: datetime
+) -> dict[str, Any]:
+    """The proof: every fact with its digests, the signed head, the receipts known, and the `keys` of all.
 
     Private records come with it only where they may be `disclosed`; the chain holds without them.
     """
@@ -148,7 +150,7 @@ def bundle(trace: Trace, seal: Seal, *, disclosed: bool, at: datetime) -> dict[s
         "entries": [_entry(fact, disclosed) for fact in trace.facts],
         "head": head,
         "signature": {"key": seal.key_id, "value": encoded(seal.sign(proof.canonical(head)))},
-        "keys": {"keys": [seal.jwk(SEALS)]},
+        "keys": keys,
         "receipts": [_receipt(signature) for signature in trace.signatures],
     }
 

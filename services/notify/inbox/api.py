@@ -20,7 +20,7 @@ from libs.common.change import Change
 from libs.common.contracts.notify import Severity
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.permit import Permit
-from libs.common.seal import SEALS, Seal
+from libs.common.seal import Seal, seals
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, Here, asks, does, etag
@@ -82,8 +82,7 @@ def _proof(receipt: Receipt) -> dict[str, Any]:
 
 
 def _keys(here: Here) -> dict[str, Any]:
-    """Every key of ours that ever signed, so that an old receipt stays verifiable; none that signs tokens."""
-    return {"keys": [key for key in here.also["jwks"]["keys"] if key.get("use") == SEALS]}
+    return seals(here.also["jwks"])
 
 
 def _position(notice: Notice) -> str:
