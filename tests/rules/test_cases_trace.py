@@ -17,7 +17,7 @@ from libs.common.clock import Moment, Trace
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE
 from libs.common.contracts.notify import NoticeReceived
-from libs.common.seal import SEALS, Seal, is_genuine
+from libs.common.seal import SEALS, Keyring, Seal, is_genuine
 from services.cases.trace import rules
 from services.cases.trace.rules import Written
 from services.cases.trace.tables import Signature

@@ -72,9 +72,7 @@ async def proof(asked: Annotated[Asked, asks("case.prove")], case: str) -> Respo
         file, situation = await intake.seen(read, asked.actor, case)
         permit = access.permit(asked.actor, asked.action, situation)
         trace = await loads.trace(read, file.head)
-    seal: Seal = asked.here.also["seal"]
-    return asked.show(
-        rules.bundle(
-            trace, seal, seals(asked.here.also["jwks"]), disclosed=not permit.masked, at=asked.at.now
-        )
-    )
+    also = asked.here.also
+    keys = seals(also["jwks"])
+    bundle = rules.bundle(trace, also["seal"], keys, disclosed=not permit.masked, at=asked.at.now)
+    return asked.show(bundle)
