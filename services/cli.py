@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -99,7 +100,7 @@ async def _redrive(chosen: Settings, given: argparse.Namespace) -> None:
     if given.stream:
         body["filter"] = {"stream": given.stream}
     async with _client(chosen.base_url(given.service), given.token) as client:
-        headers = {"audit-reason": given.reason} if given.reason else {}
+        headers = {"audit-reason": quote(given.reason)} if given.reason else {}
         answer = await client.post("/v1/redrives", json=body, headers=headers)
     _show(answer)
 

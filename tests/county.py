@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import shutil
 import tempfile
@@ -255,7 +256,7 @@ async def an_empty_county(
         checks={},
         routers=cases.ROUTERS,
     )
-    app.state.here = Here(store, clock, settings, {"seal": keyring.seal})
+    app.state.here = Here(store, clock, settings, {"seal": keyring.seal, "jwks": keyring.jwks})
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
     try:
         yield County(store, clock, app, issuer, keyring)
@@ -270,6 +271,7 @@ async def a_county(
     """A county with its agencies, officers, powers, and one grant."""
     if _FILLED not in _made:
         _made[_FILLED] = tempfile.TemporaryDirectory(prefix="liandong-county-")
+        atexit.register(_made[_FILLED].cleanup)
         async with an_empty_county(Path(_made[_FILLED].name)) as county:
             await _fill(county)
     # Thirty registrations take longer than most tests: they are made once, and copied.

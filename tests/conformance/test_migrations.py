@@ -1,4 +1,4 @@
-"""Migrations: from nothing they lead to the tables that the code knows, on both engines, whole or not at all."""
+"""Migrations lead from nothing to the tables that the code knows, on both engines, whole or not at all."""
 
 from __future__ import annotations
 

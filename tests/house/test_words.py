@@ -33,7 +33,7 @@ SAID = ("Transient", "Poison", "Misconfigured", "WrongRevision", "Locked", "Topi
 def files() -> list[Path]:
     """What is, or would be, in the repository."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -20,7 +20,7 @@ from services.sharing.feeds import reacts as log
 from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture import rules
 from services.sharing.picture.rules import Album, CaseInLog, Happening, Line, Rebuilding, View
-from services.sharing.picture.tables import Offer, Picture, Rebuild, Standing
+from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
 from tests.desk import Speaker
 from tests.reading_room import DEPARTMENT, OTHER, TOWNSHIP, CaseTold
 
@@ -43,9 +43,9 @@ def entries(records: Sequence[Record]) -> list[LogEntry]:
     return found
 
 
-def built(records: Sequence[Record]) -> tuple[Standing, dict[str, Offer]]:
+def built(records: Sequence[Record]) -> tuple[PicturedCase, dict[str, Offer]]:
     rows = rules.replay(1, entries(records))
-    (standing,) = [row for row in rows if isinstance(row, Standing)]
+    (standing,) = [row for row in rows if isinstance(row, PicturedCase)]
     return standing, {row.transfer: row for row in rows if isinstance(row, Offer)}
 
 
@@ -135,7 +135,7 @@ def kept(picture: Picture | None, *known: int, seq: int = 2, head: Head = HEAD) 
 
 
 def generations(change: Change) -> list[int]:
-    return [row.entry.generation for row in change.rows if isinstance(row.entry, Standing)]
+    return [row.entry.generation for row in change.rows if isinstance(row.entry, PicturedCase)]
 
 
 def test_a_fold_writes_the_generation_that_is_read_and_relies_on_its_head() -> None:

@@ -18,7 +18,7 @@ from libs.common.store.engine import Committed, Conflict
 from libs.common.store.schema import JournalEntry
 from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture import loads, rules
-from services.sharing.picture.tables import Offer, Picture, Rebuild, Standing
+from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
 from tests import reading_room
 from tests.desk import Speaker
 from tests.reading_room import (
@@ -183,7 +183,7 @@ async def test_a_picture_gone_wrong_is_put_right(room: Room) -> None:
     await room.hears(*county(Speaker()))
     right = await tables(room)
     async with room.store.reading() as read:
-        (wrong, *_) = await read.all(Standing)
+        (wrong, *_) = await read.all(PicturedCase)
     await room.store.commit(Change().putting(wrong.but(holder=OTHER, stage="decided")))
     assert await tables(room) != right
     await ask(room)
@@ -196,7 +196,7 @@ async def test_of_the_old_generation_nothing_is_left(room: Room) -> None:
     for generation in (2, 3):
         await ask(room)
         await rebuild_all(room)
-        assert {row["generation"] for row in await room.rows(Standing)} == {generation}
+        assert {row["generation"] for row in await room.rows(PicturedCase)} == {generation}
         assert {row["generation"] for row in await room.rows(Offer)} == {generation}
 
 
@@ -205,7 +205,7 @@ async def test_before_anything_was_folded_there_is_an_empty_picture_to_rebuild(r
     await rebuild_all(room)
     speaker = Speaker()
     await room.hears(*county(speaker))
-    assert {row["generation"] for row in await room.rows(Standing)} == {2}
+    assert {row["generation"] for row in await room.rows(PicturedCase)} == {2}
     assert (await room.get("/v1/picture", TOWNSHIP)).json()["townships"][0]["filed"] == 3
 
 
@@ -381,7 +381,7 @@ async def tables(room: Room) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
             for row in await room.rows(kind)
             if row["generation"] == current
         ]
-        for kind in (Standing, Offer)
+        for kind in (PicturedCase, Offer)
     ]
     return cases, transfers
 
@@ -396,7 +396,7 @@ async def from_scratch(room: Room) -> tuple[list[dict[str, Any]], list[dict[str,
     rows = [row for entries in streams.values() for row in rules.replay(1, entries)]
     cases, transfers = [
         sorted((row for row in rows if isinstance(row, kind)), key=lambda row: row.columns[kind.KEY[0]])
-        for kind in (Standing, Offer)
+        for kind in (PicturedCase, Offer)
     ]
     without = {"slot", "generation"}
     return (

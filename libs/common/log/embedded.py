@@ -55,7 +55,7 @@ class EmbeddedLog:
                 self._db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?)", (topic, self._partitions))
         for topic in topics:
             if self._partitions_of(topic) != self._partitions:
-                raise TopicMismatch(f"{topic} has {self._partitions_of(topic)} partitions")
+                raise TopicMismatch(topic, self._partitions_of(topic), self._partitions)
 
     async def publish(self, topic: str, outgoing: Sequence[Outgoing], *, within: float) -> list[bool]:
         partitions = self._partitions_of(topic)
@@ -66,7 +66,7 @@ class EmbeddedLog:
             async with asyncio.timeout(within):
                 await asyncio.shield(appending)
         except (sqlite3.Error, TimeoutError) as error:
-            raise errors.Transient(f"嵌入式日志不可写:{error}") from error
+            raise errors.Transient(f"嵌入式日志不可写：{error}") from error
         return [True] * len(outgoing)
 
     async def subscribe(self, group: str, topics: Sequence[str]) -> Subscription:
@@ -83,7 +83,7 @@ class EmbeddedLog:
         try:
             self._reader.execute("SELECT 1")
         except sqlite3.Error as error:
-            raise errors.Transient(f"嵌入式日志不可读:{error}") from error
+            raise errors.Transient(f"嵌入式日志不可读：{error}") from error
 
     async def close(self) -> None:
         async with self._writing:

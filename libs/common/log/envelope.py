@@ -118,17 +118,17 @@ def structured(entry: JournalEntry) -> dict[str, Any]:
 def read(record: Record) -> Heard:
     """A record as an event. Raises Unreadable."""
     if len(record.value) > LARGEST:
-        raise Unreadable("the record is too large")
+        raise Unreadable("记录过大")
     try:
         attributes = {
             name[3:]: value.decode("utf-8") for name, value in record.headers if name.startswith("ce_")
         }
         key = record.key.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"a header or the key is not UTF-8: {error}") from error
+        raise Unreadable(f"头或键不是 UTF-8：{error}") from error
     heard = _heard(attributes, record.value)
     if key != heard.stream:
-        raise Unreadable(f"the key {key!r} is not the subject {heard.stream!r}")
+        raise Unreadable(f"键 {key!r} 与主体 {heard.stream!r} 不符")
     return heard
 
 
@@ -146,7 +146,7 @@ def restored(attributes: Mapping[str, str], value: bytes) -> Heard:
 def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
     missing = [name for name in REQUIRED if not attributes.get(name)]
     if missing or attributes.get("specversion") != SPECVERSION:
-        raise Unreadable(f"not a CloudEvents {SPECVERSION} event of ours; missing: {', '.join(missing)}")
+        raise Unreadable(f"不是本系统的 CloudEvents {SPECVERSION} 事件，缺少：{'、'.join(missing)}")
     _refuse_strange(attributes)
     try:
         heard = Heard(
@@ -164,20 +164,20 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
         )
         orjson.loads(value)
     except ValueError as error:
-        raise Unreadable(str(error)) from error
+        raise Unreadable(f"属性或数据无法解析：{error}") from error
     if not 1 <= heard.seq < 1 << 31 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
-        raise Unreadable("sequence, chain or recordedtime is out of range")
+        raise Unreadable("sequence、chain 或 recordedtime 不在允许范围内")
     return heard
 
 
 def _refuse_strange(attributes: Mapping[str, str]) -> None:
     """What becomes a key or a text of our tables must be such that every database takes it."""
     if any(_CONTROL.search(text) for pair in attributes.items() for text in pair):
-        raise Unreadable("an attribute holds control characters")
+        raise Unreadable("属性中含有控制字符")
     if not _SEQUENCE.fullmatch(attributes["sequence"]):
-        raise Unreadable("the sequence is no number of ours")
+        raise Unreadable("sequence 不是有效的序号")
     if not _SOURCE.fullmatch(attributes["source"]) or len(attributes["subject"]) > LONGEST_SUBJECT:
-        raise Unreadable("the source is no service of ours, or the subject is too long")
+        raise Unreadable("source 不是本系统的服务，或 subject 过长")
 
 
 def fingerprint(record: Record) -> str:

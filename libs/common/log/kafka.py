@@ -112,7 +112,7 @@ class KafkaLog:
             found = await self.topics(topics)
             for name, topic in found.items():
                 if topic.count != self._partitions:
-                    raise TopicMismatch(f"{name} has {topic.count} partitions, not {self._partitions}")
+                    raise TopicMismatch(name, topic.count, self._partitions)
             missing = [name for name in topics if name not in found]
             if not missing:
                 return

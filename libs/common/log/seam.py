@@ -69,6 +69,9 @@ class OffsetLost(Exception):
 class TopicMismatch(Exception):
     """A topic exists with another number of partitions: the order per key would break."""
 
+    def __init__(self, topic: str, found: int, wanted: int) -> None:
+        super().__init__(f"主题 {topic} 已有 {found} 个分区，与设置的 {wanted} 个不符")
+
 
 class Subscription(Protocol):
     """A member of a consumer group."""

@@ -127,8 +127,8 @@ class Consumer:
         found = _id_of(before) if before else "nothing"
         if found != place.last_id:
             raise Replaced(
-                f"{partition.topic}/{partition.number}:位置 {place.next - 1} 处应为"
-                f" {place.last_id},实为 {found};该日志已不是原来的日志"
+                f"{partition.topic}/{partition.number}：位置 {place.next - 1} 处应为"
+                f" {place.last_id}，实为 {found}；该日志已不是原来的日志"
             )
         place.checked = True
 

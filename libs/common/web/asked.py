@@ -96,7 +96,8 @@ class Doing(Asked):
             at=self.at,
             reason=self._reason,
         )
-        outcome = await edge.command(self.here.store, verb, request)
+        patience = self.here.settings.command_seconds
+        outcome = await edge.command(self.here.store, verb, request, patience=patience)
         return _answered(outcome.answer, replayed=outcome.replayed)
 
     async def replay(self) -> Response | None:

@@ -172,7 +172,9 @@ def register_agency(head: Head, agency: Agency, *, is_first: bool, by: Actor, at
         division=agency.division,
         coordinates=agency.coordinates,
     )
-    return Change().inserting(agency).telling(event, on=head, by=by, at=at)
+    change = Change().inserting(agency).telling(event, on=head, by=by, at=at)
+    # There is one first agency: two registrars of an empty register both make this head, and one conflicts.
+    return change.owning(Head("register", "agencies")) if is_first else change
 
 
 def publish_power(

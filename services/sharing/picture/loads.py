@@ -23,11 +23,11 @@ from services.sharing.picture.tables import (
     Offer,
     OfferRow,
     Picture,
+    PicturedCase,
+    PicturedCaseRow,
     PictureRow,
     Rebuild,
     RebuildRow,
-    Standing,
-    StandingRow,
 )
 
 #: Cases that one step of a rebuild builds.
@@ -39,7 +39,7 @@ _COUNTERS = schema.table(schema.CounterRow)
 _LOG = schema.table(LogEntryRow)
 _MEMBERS = schema.table(MemberRow)
 _PICTURES = schema.table(PictureRow)
-_CASES = schema.table(StandingRow)
+_CASES = schema.table(PicturedCaseRow)
 _TRANSFERS = schema.table(OfferRow)
 
 
@@ -90,11 +90,11 @@ async def next_cases(read: Reader, after: int) -> list[CaseInLog]:
     ]
 
 
-async def outdated(read: Reader, generation: int) -> Sequence[Standing | Offer]:
+async def outdated(read: Reader, generation: int) -> Sequence[PicturedCase | Offer]:
     """Some rows of generations before this one."""
-    cases = select_rows(StandingRow).where(col(StandingRow.generation) < generation).limit(ROWS)
+    cases = select_rows(PicturedCaseRow).where(col(PicturedCaseRow.generation) < generation).limit(ROWS)
     transfers = select_rows(OfferRow).where(col(OfferRow.generation) < generation).limit(ROWS)
-    return [*await read.all(Standing, cases), *await read.all(Offer, transfers)]
+    return [*await read.all(PicturedCase, cases), *await read.all(Offer, transfers)]
 
 
 def _entries_of(streams: Sequence[str]) -> SelectOfScalar[LogEntryRow]:

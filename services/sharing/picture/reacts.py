@@ -22,7 +22,7 @@ from services.sharing.feeds import loads as feeds
 from services.sharing.feeds import reacts as log
 from services.sharing.picture import loads, rules
 from services.sharing.picture.rules import Album, Happening, Rebuilding, View
-from services.sharing.picture.tables import Offer, Picture, Rebuild, Standing
+from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
 
 #: Seconds between looks for a rebuild that was asked for elsewhere, or left undone.
 SLOW_POLL = 1.0
@@ -48,7 +48,7 @@ def on_event(known: Known, event: Event, heard: Heard, at: Moment) -> Change:
 
     def view(generation: int) -> View:
         slot = rules.slot_of(generation)
-        standing = known.one(Standing, happening.case, slot)
+        standing = known.one(PicturedCase, happening.case, slot)
         offer = known.one(Offer, rules.transfer_of(event), slot)
         return View(
             generation,
@@ -68,7 +68,7 @@ def _wants(event: Event, heard: Heard) -> Iterable[Want]:
     yield from log.wants(event, heard)
     yield Want(Picture, ("current",))
     for slot in (0, 1):
-        yield Want(Standing, (_case_of(heard), slot))
+        yield Want(PicturedCase, (_case_of(heard), slot))
         if transfer := rules.transfer_of(event):
             yield Want(Offer, (transfer, slot))
 

@@ -19,7 +19,7 @@ from libs.common.contracts.event import CATALOGUE, Event
 from libs.common.contracts.sharing import PictureRebuilt
 from libs.common.permit import Actor
 from services.sharing.feeds.tables import LogEntry
-from services.sharing.picture.tables import Offer, Picture, Rebuild, Standing
+from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
 
 #: The stream whose head every fold relies on and every change of generation owns.
 HEAD = ("picture", "current")
@@ -48,7 +48,7 @@ class View:
     """What a generation knows of a case, and of the transfer that the event is about."""
 
     generation: int
-    standing: Standing | None
+    standing: PicturedCase | None
     offer: Offer | None
 
     @property
@@ -114,7 +114,7 @@ def keep(s: Album, event: Event, happening: Happening) -> Change:
     return change.owning(s.head).putting(picture) if s.head.is_new else change.relying_on(s.head)
 
 
-def _rows(view: View) -> list[Standing | Offer]:
+def _rows(view: View) -> list[PicturedCase | Offer]:
     return [row for row in (view.standing, view.offer) if row is not None]
 
 
@@ -124,7 +124,7 @@ def transfer_of(event: Any) -> str | None:
 
 
 def _on_clue(view: View, event: said.ClueRegistered, happening: Happening) -> View:
-    standing = Standing(
+    standing = PicturedCase(
         case=happening.case,
         slot=view.slot,
         generation=view.generation,
@@ -263,14 +263,14 @@ def finish(s: Rebuilding, *, newest: int, at: Moment) -> Change:
     )
 
 
-def clear(s: Rebuilding, outdated: Sequence[Standing | Offer], *, at: Moment) -> Change:
+def clear(s: Rebuilding, outdated: Sequence[PicturedCase | Offer], *, at: Moment) -> Change:
     """Delete some rows of the generation that is no longer read; when there are none, the rebuild is done."""
     if outdated:
         return Change().relying_on(s.head).deleting(*outdated)
     return Change().relying_on(s.head).putting(s.rebuild.but(state="done", finished_at=at.now))
 
 
-def replay(generation: int, entries: Iterable[LogEntry]) -> list[Standing | Offer]:
+def replay(generation: int, entries: Iterable[LogEntry]) -> list[PicturedCase | Offer]:
     """The rows of one case, from everything that the log has of it."""
     view = View(generation, None, None)
     offers: dict[str, Offer] = {}

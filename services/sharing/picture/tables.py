@@ -28,7 +28,7 @@ class PictureRow(Picture, table=True):
     __tablename__ = "pictures"
 
 
-class Standing(Entry):
+class PicturedCase(Entry):
     """Where a case stands: only events of its own stream change this row."""
 
     TABLE: ClassVar[str] = "picture_cases"
@@ -45,7 +45,7 @@ class Standing(Entry):
     moved_at: datetime = instant()  #: when its stage or holder changed last
 
 
-class StandingRow(Standing, table=True):
+class PicturedCaseRow(PicturedCase, table=True):
     __tablename__ = "picture_cases"
     __table_args__ = (
         Index("picture_held", "generation", "holder", "stage"),
@@ -98,4 +98,4 @@ class RebuildRow(Rebuild, table=True):
     __tablename__ = "rebuilds"
 
 
-ROWS: tuple[type[SQLModel], ...] = (PictureRow, StandingRow, OfferRow, RebuildRow)
+ROWS: tuple[type[SQLModel], ...] = (PictureRow, PicturedCaseRow, OfferRow, RebuildRow)
