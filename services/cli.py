@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import httpx
 
-from libs.common.log.kafka import KafkaLog
 from libs.common.permit import Role
 from libs.common.seal import Keyring
 from libs.common.settings import Misconfigured, Settings
@@ -82,9 +81,7 @@ async def _keys(chosen: Settings, given: argparse.Namespace) -> None:
 
 
 async def _topics(chosen: Settings, given: argparse.Namespace) -> None:
-    if chosen.kafka is None:
-        raise Misconfigured("嵌入式引擎没有 Kafka 主题")
-    log = KafkaLog(chosen.kafka, partitions=chosen.partition_count)
+    log = parts.kafka(chosen)
     try:
         await log.prepare([parts.topic(name) for name in parts.NAMES])
     finally:

@@ -105,17 +105,24 @@ class Parts:
 Create = Callable[[Parts], FastAPI]
 
 
+def kafka(settings: Settings) -> KafkaLog:
+    """Kafka as the settings say. Raises Misconfigured on the embedded engine."""
+    if settings.kafka is None:
+        raise Misconfigured("嵌入式引擎没有 Kafka")
+    return KafkaLog(settings.kafka, partitions=settings.partition_count, replication=settings.replication)
+
+
 @asynccontextmanager
 async def distributed(settings: Settings, name: Name) -> AsyncIterator[Parts]:
     """One service on PostgreSQL and Kafka. It refuses to start on a wrong revision."""
-    if settings.engine != "distributed" or settings.kafka is None:
+    if settings.engine != "distributed":
         raise Misconfigured(
             "单独运行一个服务需要分布式引擎：请设置 LIANDONG_DATABASE 和 LIANDONG_KAFKA；"
             "嵌入式引擎请用 python -m services 在一个进程中运行三个服务"
         )
     url = settings.database_for(name)
     await migrate.check(url, name)
-    log = KafkaLog(settings.kafka, partitions=settings.partition_count)
+    log = kafka(settings)
     try:
         async with _parts(settings, name, PostgresEngine(url), log) as parts:
             yield parts

@@ -194,10 +194,12 @@ class County:
             assert answer.status_code == 201, answer.text
         return case
 
-    async def a_transfer(self, case: str, to: str = DEPARTMENT) -> str:
+    async def a_transfer(self, case: str, to: str = DEPARTMENT, **changes: Any) -> str:
         """The id of an offer of this case by the township."""
         headers = await self.etag(case)
-        offered = await self.must(f"/v1/cases/{case}/transfers", an_offer(to), TOWNSHIP, headers=headers)
+        offered = await self.must(
+            f"/v1/cases/{case}/transfers", an_offer(to) | changes, TOWNSHIP, headers=headers
+        )
         return str(offered["id"])
 
     async def hears(self, event: Told, on: str) -> edge.Report:

@@ -183,8 +183,8 @@ async def a_desk(
     hearing = edge.Hears(
         group="notify",
         topics=(TOPIC, "liandong.sharing.v1"),
-        reactions=reacts.reactions(table, fallback=settings.fallback_agency),
-        otherwise=reacts.otherwise(table, fallback=settings.fallback_agency),
+        reactions=reacts.reactions(table, fallback=settings.default_agency),
+        otherwise=reacts.otherwise(table, fallback=settings.default_agency),
         catalogue=CATALOGUE,
     )
     app = application.compose(

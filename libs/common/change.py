@@ -13,13 +13,15 @@ from enum import Enum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from libs.common import proof
-from libs.common.clock import SHANGHAI, Moment, Trace
+from libs.common.clock import Moment, Trace
 from libs.common.permit import Actor
 
 T = TypeVar("T")
 
 #: The version of a head that does not exist yet.
 NEW = 0
+#: Largest published part of a fact, in bytes. A larger one could be stored and never travel.
+LARGEST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,11 @@ class Change:
                 "data": event.model_dump(mode="json", exclude_none=True),
             }
         )
+        if len(public) > LARGEST:
+            raise ValueError(f"{event.TYPE} on {on.stream} is too large to travel: {len(public)} bytes")
         record = {"person": by.person, "agency": by.agency, **(private or {})}
+        if by.reason:
+            record["audit_reason"] = by.reason
         hidden, salt = proof.canonical(record), at.salt(on.stream, seq)
         digest = proof.chained(end.digest, public, proof.private_digest(salt, hidden))
         fact = Fact(
@@ -324,8 +330,3 @@ def _one_after(before: Row, row: Row) -> Row:
     if before.write is Write.INSERT and row.write is Write.PUT:
         return replace(row, write=Write.INSERT)
     return row
-
-
-def legal_day(at: datetime) -> date:
-    """The day in China on which an instant falls."""
-    return at.astimezone(SHANGHAI).date()

@@ -62,7 +62,7 @@ class Moment:
     @property
     def day(self) -> date:
         """The day in China."""
-        return self.now.astimezone(SHANGHAI).date()
+        return day_of(self.now)
 
     def salt(self, stream: str, seq: int) -> bytes:
         """32 bytes that nobody can guess, the same for the same place in the same decision."""
@@ -76,6 +76,11 @@ class Moment:
         value = value & ~(0xF << 76) | 7 << 76
         value = value & ~(3 << 62) | 2 << 62
         return str(uuid.UUID(int=value))
+
+
+def day_of(instant: datetime) -> date:
+    """The day in China on which an instant falls."""
+    return instant.astimezone(SHANGHAI).date()
 
 
 def monotonic() -> float:

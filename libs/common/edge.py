@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import orjson
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ from libs.common.change import Answer, Change, Fence, Head
 from libs.common.clock import Clock, Moment, monotonic
 from libs.common.log import envelope
 from libs.common.log.envelope import Heard
-from libs.common.log.seam import Record
+from libs.common.log.seam import Partition, Record
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
 from libs.common.store.engine import Committed, Conflict, FenceLost, Known, Reader, Want
@@ -35,6 +35,8 @@ from libs.common.store.store import Store
 PATIENCE = 5.0
 #: How often an event that fails for an unknown reason is tried; the last time, it is parked.
 TRIES = 3
+#: Waiting events that are applied in one commit: each may want rows, and parameters have a limit.
+MOST = 500
 #: Characters of a reason that are kept.
 _LONGEST = 2000
 #: What stands for itself in the headers of a parked record; all else is percent-encoded.
@@ -308,24 +310,25 @@ async def drain(
     retry: bool = False,
     dry_run: bool = False,
 ) -> Report:
-    """Apply what waits at a gate, in order, together with `fetched` events, in one commit.
+    """Apply what waits at a gate, in order, with `fetched` events, in one commit unless many wait.
 
     `gate` is (source, stream). With `retry` a parked key is tried again: it is parked anew where it fails,
     as is any event that fails through a fault of ours. A dry run decides everything and stores nothing.
     """
     drained = _Drain(store, hears, gate, clock, fetched, retry, dry_run)
-    try:
-        return await isolating(drained.of)
-    except Broken:
-        if dry_run:
-            raise
-    # The database does not say which event it refuses: one at a time, up to the culprit.
     whole = Report()
-    drained = replace(drained, most=1)
     while True:
-        report = await isolating(drained.of)
+        try:
+            report = await isolating(drained.of)
+        except Broken:
+            if dry_run or drained.most == 1:
+                raise
+            # The database does not say which event it refuses: one at a time, up to the culprit.
+            drained = replace(drained, most=1)
+            continue
         whole.add(report)
-        if report.parked or not (report.applied or report.old):
+        # What was fetched is old in the next round, so only what was applied says whether there is more.
+        if dry_run or report.parked or len(report.applied) < drained.most:
             return whole
 
 
@@ -340,7 +343,7 @@ class _Drain:
     fetched: Sequence[Heard]
     retry: bool
     dry_run: bool
-    most: int | None = None
+    most: int = MOST
 
     async def of(self, condemned: Mapping[str, str]) -> Report:
         """One commit, decided again after conflicts."""
@@ -427,6 +430,11 @@ def _step(
     report: Report,
 ) -> Change:
     gate = known.head(*event.gate)
+    at = Moment(clock.now(), event.trace)
+    if event.seq == gate.seq and event.chain != gate.digest:
+        rewritten = errors.Poison("同一序号出现另一条记录：来源的历史被改写或回退", code="rewritten")
+        report.parked.append((event, str(rewritten)))
+        return _park(event, gate, rewritten, at)
     if event.seq <= gate.seq:
         report.old.append(event)
         return Change()
@@ -434,7 +442,6 @@ def _step(
     if blocked or event.seq > gate.seq + 1:
         report.held.append(event)
         return Change().putting(held_event(event, clock))
-    at = Moment(clock.now(), event.trace)
     try:
         if event.id in condemned:
             raise errors.Poison(condemned[event.id], code="failed")
@@ -492,6 +499,7 @@ def source_of(event: Heard) -> str:
 async def _waiting(read: Reader, source: str, stream: str) -> list[Heard]:
     table = schema.table(schema.HeldEventRow)
     statement = select(table).where(table.c.source == source, table.c.stream == stream)
+    statement = statement.order_by(table.c.seq).limit(MOST)
     return [
         envelope.restored(held.headers, held.value) for held in await read.all(schema.HeldEvent, statement)
     ]
@@ -515,6 +523,16 @@ async def _known(store: Store, hears: Hears, events: Sequence[Heard], condemned:
     with _blaming(events):
         async with store.reading() as read:
             return await read.known(streams, wants)
+
+
+def reread(record: schema.ParkedRecord) -> Heard:
+    """A record that was parked because it could not be read, through the same checks as when it came.
+
+    Raises Unreadable: nothing that was refused then passes now, unless this release reads more.
+    """
+    headers = ((unquote(name), unquote_to_bytes(value)) for name, value in record.headers.items())
+    partition = Partition(record.topic, record.partition)
+    return envelope.read(Record(partition, record.offset, record.key, record.value, tuple(headers)))
 
 
 def _decoded(records: Sequence[Record], clock: Clock) -> tuple[list[Heard], list[schema.ParkedRecord]]:

@@ -33,6 +33,7 @@ class Actor:
     person: str
     agency: str  #: unified social credit code (统一社会信用代码), 18 characters
     roles: frozenset[Role] = field(default_factory=frozenset)
+    reason: str = ""  #: why they do it, as they say (Audit-Reason); kept in the private record
 
     def is_a(self, role: Role) -> bool:
         return role in self.roles

@@ -1,4 +1,4 @@
-"""The chain that makes the journal evidence: canonical JSON, digests, and the proof bundle.
+"""The chain that makes the journal evidence: canonical JSON and digests.
 
 digest(n) = SHA-256( digest(n-1) | SHA-256(public) | SHA-256(salt | private) ), the first of a stream upon
 32 zero bytes. Others verify without the private part, so erasing it leaves the chain whole. Canonical

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     #: Partitions of every topic, fixed once it exists; by default 12, on the embedded engine 4.
     partitions: Annotated[int, Field(ge=1, le=256)] | None = None
 
+    #: Copies of every topic that is made, one on each broker; with three, two must be in step to acknowledge.
+    replication: Annotated[int, Field(ge=1, le=9)] = 1
+
     #: Address that the services listen on.
     host: str = "127.0.0.1"
     #: Port of `cases`.
@@ -105,9 +108,7 @@ class Settings(BaseSettings):
     #: Least severe level that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    #: Agency that coordinates the county (联席会议办公室).
-    coordinator_agency: Agency | None = None
-    #: Agency that receives what no route names; by default the coordinator.
+    #: Agency that receives what no route can place; by default those registered as coordinating.
     default_agency: Agency | None = None
 
     #: Largest request body, bytes.
@@ -120,7 +121,7 @@ class Settings(BaseSettings):
     command_seconds: Annotated[float, Field(gt=0)] = 5.0
     #: Life of a lease; a loop whose process died is taken over after this, seconds.
     lease_seconds: Annotated[float, Field(gt=0)] = 10.0
-    #: How often loops look without having been woken, seconds.
+    #: How often waiting readers of a feed look for what other processes entered, seconds.
     poll_seconds: Annotated[float, Field(gt=0)] = 1.0
     #: How long one check of /readyz may take, seconds.
     ready_seconds: Annotated[float, Field(gt=0)] = 2.0
@@ -156,11 +157,6 @@ class Settings(BaseSettings):
     def token_seconds(self) -> int:
         """The longest life of an access token that is believed, in seconds."""
         return self.token_max_seconds or (43200 if self.jwks is None else 600)
-
-    @property
-    def fallback_agency(self) -> str | None:
-        """Who receives what no route names."""
-        return self.default_agency or self.coordinator_agency
 
     def database_for(self, service: Name) -> str:
         """The service's own database on the distributed engine; the address holds the password."""

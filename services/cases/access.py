@@ -23,15 +23,17 @@ COORDINATING = "coordinating"
 #: A service or an operator of this installation; related to no case.
 INSTALLATION = "installation"
 
-#: What an agency can be to a case.
-PARTIES = frozenset({HOLDER, RECIPIENT, SENDER, RETURNED})
+#: A party of a case, as seen from a transfer between two others.
+BYSTANDER = "bystander"
+#: What an agency is to a case that it may read; who was offered it in vain reads its own transfer only.
+READING = frozenset({HOLDER, RECIPIENT, SENDER})
 #: The agency that an officer belongs to.
 OWN = "own"
 
 #: Personal data, by what it belongs to. Of a case: the party's name and number, free text that may name
 #: people, and who acted; of a transfer: its free text; of an officer: name and certificate number.
 CASE_DATA = frozenset({"party_name", "party_id", "summary", "person", "reason"})
-TRANSFER_DATA = frozenset({"package", "ground"})
+TRANSFER_DATA = frozenset({"package", "ground", "note"})
 OFFICER_DATA = frozenset({"name", "certificate"})
 
 HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
@@ -43,8 +45,12 @@ _READS_CASE: Mapping[str, frozenset[Role]] = {
     HOLDER: frozenset({HANDLER, APPROVER, AUDITOR}),
     RECIPIENT: frozenset({HANDLER, APPROVER, AUDITOR}),
     SENDER: frozenset({HANDLER, APPROVER, AUDITOR}),
-    RETURNED: frozenset({HANDLER, APPROVER, AUDITOR}),
     COORDINATING: frozenset({COORDINATOR, AUDITOR}),
+}
+_READS_TRANSFER: Mapping[str, frozenset[Role]] = {
+    **_READS_CASE,
+    RETURNED: frozenset({HANDLER, APPROVER, AUDITOR}),
+    BYSTANDER: frozenset({HANDLER, APPROVER, AUDITOR}),
 }
 _WITNESSES: Mapping[str, frozenset[Role]] = {
     COORDINATING: frozenset({COORDINATOR, AUDITOR}),
@@ -56,6 +62,13 @@ _READS_OFFICER: Mapping[str, frozenset[Role]] = {
     OWN: OFFICIALS,
     REGISTRY: frozenset({REGISTRAR}),
     MEMBER: OFFICIALS,
+}
+
+
+#: Who answered already, or was too late, may ask again and is told that it is too late.
+_ANSWERS: Mapping[str, frozenset[Role]] = {
+    RECIPIENT: frozenset({HANDLER}),
+    RETURNED: frozenset({HANDLER}),
 }
 
 
@@ -84,10 +97,10 @@ RULES: Mapping[str, Rule] = {
     "case.read": _case("查看案件", _READS_CASE),
     "case.move": _case("办理阶段流转", only(HOLDER, HANDLER, APPROVER)),
     "case.prove": _case("取得留痕证明", _READS_CASE),
-    "transfer.read": _transfer("查看移送", _READS_CASE),
+    "transfer.read": _transfer("查看移送", _READS_TRANSFER, frozenset({SENDER, RECIPIENT})),
     "transfer.offer": _transfer("移送", only(HOLDER, HANDLER)),
-    "transfer.accept": _transfer("接收移送", only(RECIPIENT, HANDLER)),
-    "transfer.return": _transfer("退回移送", only(RECIPIENT, HANDLER)),
+    "transfer.accept": _transfer("接收移送", _ANSWERS, frozenset({RECIPIENT})),
+    "transfer.return": _transfer("退回移送", _ANSWERS, frozenset({RECIPIENT})),
     # Who withdraws has never ceased to hold the case.
     "transfer.withdraw": _transfer("撤回移送", only(SENDER, HANDLER), frozenset({SENDER})),
     "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),

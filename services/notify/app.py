@@ -33,7 +33,7 @@ def hears(fallback: str | None) -> edge.Hears:
 
 def create(parts: Parts) -> FastAPI:
     """The application. The route table is read here: one that leaves an event with nobody stops the start."""
-    heard = hears(parts.settings.fallback_agency)
+    heard = hears(parts.settings.default_agency)
 
     async def measure(read: Reader) -> None:
         for type_, count in (await loads.unroutable(read)).items():

@@ -152,11 +152,15 @@ def log_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def logs(log_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Logs]:
-    if log_kind == "embedded":
-        shared = EmbeddedLog(tmp_path / "log.db", partitions=PARTITIONS)
-        made = Logs(lambda: shared, opened=[shared])
-    else:
-        made = on(request.getfixturevalue("kafka"))
+    made = embedded_in(tmp_path) if log_kind == "embedded" else on(request.getfixturevalue("kafka"))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def embedded_logs(tmp_path: Path) -> AsyncIterator[Logs]:
+    """For what does not depend on the log."""
+    made = embedded_in(tmp_path)
     yield made
     await made.close()
 
@@ -167,6 +171,11 @@ async def kafka_logs(kafka: Kafka) -> AsyncIterator[Logs]:
     made = on(kafka)
     yield made
     await made.close()
+
+
+def embedded_in(directory: Path) -> Logs:
+    shared = EmbeddedLog(directory / "log.db", partitions=PARTITIONS)
+    return Logs(lambda: shared, opened=[shared])
 
 
 def on(kafka: Kafka) -> Logs:

@@ -16,6 +16,8 @@ from sqlalchemy import select
 from libs.common import edge, errors
 from libs.common.change import Change, Head
 from libs.common.clock import Moment
+from libs.common.log import envelope
+from libs.common.log.seam import Partition, Record
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
 from libs.common.store.engine import Committed, Engine, Outcome, Reader
@@ -26,6 +28,7 @@ from tests.conformance.things import (
     ACTOR,
     Acting,
     Counted,
+    Saying,
     Thing,
     counted,
     dump,
@@ -362,6 +365,20 @@ async def test_a_bug_in_a_rule_stores_nothing_and_is_no_refusal(store: Store) ->
         await edge.command(store, adding.verb, asking(body=Add(by="two")))  # type: ignore[arg-type]
     assert await dump(store) == before
     assert body_of(await edge.command(store, adding.verb, asking())) == {"count": 1}
+
+
+async def test_a_fact_too_large_to_travel_is_never_stored(store: Store) -> None:
+    """Nobody could hear of it, and its stream would stand still behind it."""
+    told = Saying("liandong.thing.described.v1", {"text": "x" * 64_000})
+    change = Change().telling(told, on=Head("thing", "a"), by=ACTOR, at=now())  # type: ignore[arg-type]
+    assert await store.commit(change) == Committed()
+    (entry,) = await store.unpublished(1)
+    out = envelope.outgoing(entry)
+    record = Record(Partition("t", 0), 0, out.key.encode(), out.value, out.headers)
+    assert envelope.read(record).chain == entry.digest
+    told = Saying("liandong.thing.described.v1", {"text": "案" * 22_000})
+    with pytest.raises(ValueError, match="too large to travel"):
+        Change().telling(told, on=Head("thing", "a"), by=ACTOR, at=now())  # type: ignore[arg-type]
 
 
 async def test_committing_wakes_the_relay(store: Store) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,7 +15,7 @@ from libs.common.clock import Clock
 from libs.common.log.envelope import Heard
 from libs.common.log.seam import Outgoing, Partition, Record
 from libs.common.loops.filler import Filler
-from libs.common.store.engine import Committed
+from libs.common.store.engine import Committed, Engine, Outcome
 from libs.common.store.store import Store
 from tests.conformance.conftest import Database
 from tests.conformance.things import (
@@ -98,22 +100,43 @@ async def test_effects_and_position_come_together_or_not_at_all(database: Databa
     assert await effects(store) == expected
 
 
+class Unfenced(Store):
+    """The planted bug: whoever holds a batch applies it."""
+
+    async def commit(self, change: Change) -> Outcome:
+        return await super().commit(replace(change, fence=None))
+
+
 @pytest.mark.parametrize("count", [2, 40])
-async def test_a_zombie_applies_nothing(database: Database, count: int) -> None:
-    """It was paused while another process took its partition: not one row of its is stored."""
+@pytest.mark.parametrize(("kind", "applies"), [(Store, False), (Unfenced, True)])
+async def test_a_zombie_applies_nothing(
+    database: Database, count: int, kind: Callable[[Engine], Store], applies: bool
+) -> None:
+    """It was paused while another process took its partition: not one row of its is stored.
+
+    The second kind is the mutant, which must be seen to apply.
+    """
     said = interleaved(*(Voice().several(f"thing/{n}", 2) for n in range(count)))
-    zombie, successor = (Hearing(database.open(), Listener()) for _ in range(2))
+    zombie, successor = Hearing(database.open(kind), Listener()), Hearing(database.open(), Listener())
     await zombie.take(said[0])
     await successor.take(said[1])
     before = await dump(successor.store)
-    with pytest.raises(edge.Leave):
+    with nullcontext() if applies else pytest.raises(edge.Leave):
         await zombie.take(*said[2:])
     assert zombie.listener.tried
-    assert await dump(successor.store) == before
+    assert (await dump(successor.store) != before) is applies
+
+
+async def test_a_fence_is_lost_with_the_epoch_and_with_the_position(database: Database) -> None:
+    said = Voice().several("thing/a", 4)
+    zombie, successor = (Hearing(database.open(), Listener()) for _ in range(2))
+    await zombie.take(said[0])
+    await successor.take(said[1])
+    for epoch in (1, 2):  # its own, and the successor's but from where it stood itself
+        with pytest.raises(edge.Leave):
+            await zombie.take(said[1], epoch=epoch)
     await successor.take(*said[2:])
-    assert await effects(successor.store) == {f"thing/{n}": [1, 2] for n in range(count)}
-    with pytest.raises(edge.Leave):  # with the epoch of the day, but from where it stood
-        await zombie.take(said[0], epoch=2)
+    assert await effects(successor.store) == {"thing/a": [1, 2, 3, 4]}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +194,7 @@ def spoilt(said: Outgoing, **headers: bytes | None) -> Record:
     "spoil",
     [
         pytest.param({"id": None}, id="an attribute is missing"),
+        pytest.param({"id": b"thing/b/1"}, id="the id of another event"),
         pytest.param({"sequence": b"one"}, id="a sequence that is no number"),
         pytest.param({"sequence": b"0"}, id="a sequence before the first"),
         pytest.param({"sequence": b"3000000000"}, id="a sequence that no column holds"),
@@ -223,6 +247,18 @@ async def test_a_value_that_is_not_json_is_parked_alone(store: Store, value: byt
     report = await Hearing(store, Listener()).take(Outgoing(said.key, value, said.headers))
     assert report.unreadable == 1
     assert [record.value for record in await unreadable(store)] == [value]
+
+
+async def test_another_event_under_the_number_heard_last_parks_its_key(store: Store) -> None:
+    """Its source was rewritten or set back: what follows would stand on what nobody here has heard."""
+    hearing, voice, other = Hearing(store, Listener()), Voice(), Voice()
+    said, rewritten = voice.several("thing/a", 2), other.several("thing/a", 3)
+    report = await hearing.take(*said, said[1], rewritten[1], rewritten[2], voice.say("thing/b"))
+    assert [event.seq for event in report.old] == [2]
+    assert [event.seq for event, _ in report.parked] == [2]
+    assert "改写" in (await parked(store))["thing/a"].reason
+    assert await held(store) == [("thing/a", 2), ("thing/a", 3)]
+    assert await effects(store) == {"thing/a": [1, 2], "thing/b": [1]}
 
 
 async def test_a_reason_may_quote_what_no_database_takes(store: Store) -> None:

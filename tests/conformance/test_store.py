@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -368,6 +369,24 @@ async def test_what_a_database_cannot_take_spoils_its_own_change_alone(
     assert await commit(store, counted(A), form) == Committed()
 
 
+@pytest.fixture
+async def given_up_connections() -> AsyncIterator[None]:
+    """Where the making of a connection is given up, asyncpg leaves an error behind that nobody waits for."""
+    loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
+
+    def hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "connection_lost" not in str(context.get("exception")):
+            assert handler
+            handler(loop, context)
+
+    loop.set_exception_handler(hear)
+    yield
+    gc.collect()
+    loop.set_exception_handler(handler)
+
+
+@pytest.mark.usefixtures("given_up_connections")
 async def test_a_caller_who_goes_away_leaves_all_or_nothing(database: Database, form: str) -> None:
     store = database.open()
     for n in range(40):
@@ -687,6 +706,16 @@ async def test_sqlite_writes_through_to_the_disk(tmp_path: Path) -> None:
         (row,) = await engine.run(text(f"PRAGMA {pragma}"))
         assert list(row.values()) == [value]
     await engine.close()
+
+
+async def test_a_store_that_is_closed_says_so(database: Database) -> None:
+    store = database.open()
+    await made(store, A)
+    await database.close()
+    if not database.url:  # PostgreSQL's pool would connect again
+        async with asyncio.timeout(5):
+            with pytest.raises(errors.Transient):
+                await store.commit(counted(B))
 
 
 _SECOND = """

@@ -25,6 +25,8 @@ SITUATIONS = {
     "recipient": registered("recipient"),
     "sender": registered("sender"),
     "returned": registered("returned"),
+    #: Party to the case, and not to this transfer of it.
+    "bystander": registered("bystander"),
     #: The officer's own agency.
     "own": registered("own"),
     #: The office of the joint meeting, which keeps the register; the case is others'.
@@ -84,7 +86,7 @@ case.read          member        - - - - - - - -
 case.read          holder        y y - - y - - -
 case.read          recipient     y y - - y - - -
 case.read          sender        y y - - y - - -
-case.read          returned      y y - - y - - -
+case.read          returned      - - - - - - - -
 case.read          office        - - - y y - - -
 case.read          own_office    y y - y y - - -
 case.read          unregistered  - - - - - - - -
@@ -93,7 +95,7 @@ case.move          member        - - - - - - - -
 case.move          holder        y y - - n - - -
 case.move          recipient     n n - - n - - -
 case.move          sender        n n - - n - - -
-case.move          returned      n n - - n - - -
+case.move          returned      - - - - - - - -
 case.move          office        - - - n n - - -
 case.move          own_office    y y - n n - - -
 case.move          unregistered  - - - - - - - -
@@ -102,7 +104,7 @@ case.prove         member        - - - - - - - -
 case.prove         holder        y y - - y - - -
 case.prove         recipient     y y - - y - - -
 case.prove         sender        y y - - y - - -
-case.prove         returned      y y - - y - - -
+case.prove         returned      - - - - - - - -
 case.prove         office        - - - y y - - -
 transfer.read      stranger      - - - - - - - -
 transfer.read      member        - - - - - - - -
@@ -110,6 +112,7 @@ transfer.read      holder        y y - - y - - -
 transfer.read      recipient     y y - - y - - -
 transfer.read      sender        y y - - y - - -
 transfer.read      returned      y y - - y - - -
+transfer.read      bystander     y y - - y - - -
 transfer.read      office        - - - y y - - -
 transfer.offer     stranger      - - - - - - - -
 transfer.offer     member        - - - - - - - -
@@ -122,7 +125,8 @@ transfer.accept    member        - - - - - - - -
 transfer.accept    holder        n n - - n - - -
 transfer.accept    recipient     y n - - n - - -
 transfer.accept    sender        n n - - n - - -
-transfer.accept    returned      n n - - n - - -
+transfer.accept    returned      y n - - n - - -
+transfer.accept    bystander     n n - - n - - -
 transfer.accept    office        - - - n n - - -
 transfer.accept    unregistered  - - - - - - - -
 transfer.return    stranger      - - - - - - - -
@@ -134,6 +138,10 @@ transfer.withdraw  stranger      - - - - - - - -
 transfer.withdraw  holder        n n - - n - - -
 transfer.withdraw  recipient     n n - - n - - -
 transfer.withdraw  sender        y n - - n - - -
+transfer.return    returned      y n - - n - - -
+transfer.return    bystander     n n - - n - - -
+transfer.withdraw  returned      n n - - n - - -
+transfer.withdraw  bystander     n n - - n - - -
 transfer.withdraw  office        - - - n n - - -
 journal.read       stranger      - - - - - - y -
 journal.read       office        - - - - - - y -
@@ -160,7 +168,8 @@ MASKED = [
     ("case.read", "holder", Role.HANDLER, set()),
     ("case.read", "recipient", Role.HANDLER, set()),
     ("case.read", "sender", Role.HANDLER, PARTY),
-    ("case.read", "returned", Role.HANDLER, PARTY),
+    ("transfer.read", "returned", Role.HANDLER, FREE_TEXT),
+    ("transfer.read", "bystander", Role.HANDLER, FREE_TEXT),
     ("case.read", "office", Role.COORDINATOR, PARTY),
     ("case.read", "own_office", Role.HANDLER, set()),
     # The office holds it, but its coordinators do not handle it.
@@ -168,7 +177,7 @@ MASKED = [
     ("case.prove", "holder", Role.HANDLER, set()),
     ("case.prove", "sender", Role.HANDLER, PARTY),
     ("case.prove", "office", Role.AUDITOR, PARTY),
-    ("transfer.read", "holder", Role.HANDLER, set()),
+    ("transfer.read", "sender", Role.HANDLER, set()),
     ("transfer.read", "recipient", Role.HANDLER, set()),
     ("transfer.read", "office", Role.COORDINATOR, FREE_TEXT),
     ("transfer.withdraw", "sender", Role.HANDLER, set()),

@@ -34,9 +34,10 @@ OFFICE = Agency(
 )
 
 
-def register(agency: Agency, *, version: int = 0, is_first: bool = False) -> Change:
+def register(agency: Agency, *, version: int = 0, named: int = 0, is_first: bool = False) -> Change:
     head = Head("agency", agency.id, version=version)
-    return rules.register_agency(head, agency, is_first=is_first, by=BY, at=AT)
+    name = Head("agency_name", agency.name, version=named)
+    return rules.register_agency(head, agency, name=name, is_first=is_first, by=BY, at=AT)
 
 
 def effect(*held: Grant, to: Agency | None = TOWNSHIP, **but: Any) -> Grant:
@@ -50,6 +51,12 @@ def test_an_agency_is_registered_once() -> None:
     assert dossier.only_fact(register(TOWNSHIP))["data"]["name"] == "青山镇"
     with pytest.raises(AlreadyRegistered):
         register(TOWNSHIP, version=1)
+
+
+def test_no_two_agencies_have_one_name() -> None:
+    """Case numbers carry the name: two of one name would number two cases alike."""
+    with pytest.raises(AlreadyRegistered):
+        register(TOWNSHIP, named=1)
 
 
 def test_the_first_agency_is_the_one_that_keeps_the_register() -> None:

@@ -130,6 +130,17 @@ def test_a_signature_for_something_else_is_not_ours() -> None:
     assert rules.sign(a_receipt(about="power/330217016000", event="power/330217016000/1")) == Change()
 
 
+def test_a_signature_for_an_event_of_another_case_is_poison() -> None:
+    with pytest.raises(errors.Poison):
+        rules.sign(a_receipt(event="case/c2/1"))
+
+
+def test_a_signature_newer_than_the_head_is_left_for_the_next_reader() -> None:
+    signature = rules.sign(a_receipt(event="case/c1/3")).written(Signature)
+    assert not rules.within(Head("case", "c1", version=2, seq=2), signature)
+    assert rules.within(Head("case", "c1", version=3, seq=3), signature)
+
+
 @pytest.mark.parametrize("signed_at", ["yesterday", "2026-03-02T09:40:00"])
 def test_a_signature_without_an_instant_is_poison(signed_at: str) -> None:
     with pytest.raises(errors.Poison):

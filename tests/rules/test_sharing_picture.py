@@ -67,7 +67,7 @@ def test_who_filed_and_who_closed_are_kept_apart_from_who_holds(case: CaseTold) 
 
 def test_a_clue_that_is_not_filed_is_rejected(case: CaseTold) -> None:
     standing, _ = built([case.clue(), case.rejected()])
-    assert (standing.stage, standing.ended_by, standing.filed_by) == ("rejected", TOWNSHIP, "")
+    assert (standing.stage, standing.ended_by, standing.filed_by) == ("not_filed", TOWNSHIP, "")
 
 
 def test_an_offer_leaves_the_case_with_its_holder_until_it_is_accepted(case: CaseTold) -> None:

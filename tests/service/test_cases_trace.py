@@ -13,9 +13,10 @@ import pytest
 from libs.common import proof
 from libs.common.contracts.notify import NoticeIssued, NoticeReceived
 from libs.common.permit import Role
-from libs.common.seal import is_genuine
+from libs.common.seal import encoded, is_genuine
 from tests import county
 from tests.county import DEPARTMENT, OFFICE, TOWNSHIP, County
+from tools import verify
 
 pytestmark = pytest.mark.anyio
 
@@ -131,13 +132,38 @@ def told(found: dict[str, Any]) -> dict[str, str]:
     return {"signed_at": found["receipts"][0]["receipt"]["signed_at"]}
 
 
-async def test_one_changed_letter_breaks_the_chain_from_there_on(here: County) -> None:
+async def a_signed_receipt(here: County, case: str, seq: int) -> NoticeReceived:
+    """A receipt as `notify` signs it, here with the same installation's seal."""
+    chain = (await bundle(here, case))["entries"][seq - 1]["digest"]
+    draft = a_receipt(here, case, event=f"case/{case}/{seq}", event_chain=chain)
+    seal = here.keyring.seal
+    value = encoded(seal.sign(proof.canonical(draft.signed())))
+    return draft.model_copy(update={"key": seal.key_id, "signature": value})
+
+
+async def test_the_verifier_accepts_the_proof_with_its_receipts(here: County) -> None:
+    case = await here.a_case("filed")
+    await here.hears(await a_signed_receipt(here, case, 2), on="notice/n1")
+    report = verify.check(json.dumps(await bundle(here, case)).encode())
+    assert report.holds, verify.told(report)
+    assert [finding.check for finding in report.findings] == ["chain", "head", "signature", "receipt"]
+
+
+async def test_the_verifier_names_the_entry_in_which_one_letter_was_changed(here: County) -> None:
     found = await bundle(here, await here.a_case("filed"))
-    entry = found["entries"][0]
-    changed = entry["public"].replace("330726101", "330726102")
-    assert changed != entry["public"]
-    digest = proof.chained(bytes(32), changed.encode(), bytes.fromhex(entry["private_digest"]))
-    assert digest.hex() != entry["digest"]
+    entry = found["entries"][1]
+    entry["public"] = entry["public"].replace("330726101", "330726102")
+    report = verify.check(json.dumps(found).encode())
+    assert not report.holds
+    assert "第 2 条" in verify.told(report)
+
+
+async def test_a_signature_that_is_ahead_of_the_case_waits_for_it(here: County) -> None:
+    case = await here.a_case()
+    await here.hears(a_receipt(here, case), on="notice/n1")
+    assert (await bundle(here, case))["receipts"] == []
+    await here.a_transfer(case)
+    assert len((await bundle(here, case))["receipts"]) == 1
 
 
 async def test_a_proof_for_who_reads_masked_holds_no_private_record(here: County) -> None:

@@ -107,7 +107,7 @@ async def test_who_was_told_learns_by_which_row(desk: Desk, cases: Speaker) -> N
     assert answer["notice"] == (await desk.inbox(DEPARTMENT))[0]["id"]
 
 
-async def test_who_knows_the_case_learns_why_it_was_not_told(desk: Desk, cases: Speaker) -> None:
+async def test_who_knows_the_case_learns_that_it_was_not_told_and_no_more(desk: Desk, cases: Speaker) -> None:
     parts = {"case": "c1", "transfer": "c1.t1", "from_agency": TOWNSHIP, "to_agency": DEPARTMENT}
     await desk.hears(
         cases.say(an_offer(), "case/c1"),
@@ -116,8 +116,9 @@ async def test_who_knows_the_case_learns_why_it_was_not_told(desk: Desk, cases: 
     )
     answer = (await explain(desk, "case/c1/3", TOWNSHIP)).json()
     assert answer["outcome"] == "not_addressed"
-    assert "承办单位" in answer["detail"]
-    assert answer["notice"] is None
+    assert (answer["reasons"], answer["notice"]) == ([], None)
+    office = (await explain(desk, "case/c1/3", OFFICE, Role.COORDINATOR, of=TOWNSHIP)).json()
+    assert "承办单位" in office["detail"]
 
 
 async def test_who_knows_nothing_of_the_case_learns_nothing(desk: Desk, cases: Speaker) -> None:

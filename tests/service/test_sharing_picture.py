@@ -92,7 +92,7 @@ async def test_the_picture_shows_each_agency_and_where_it_stands(room: Room) -> 
         "held": {"registered": 1, "filed": 0, "investigating": 1, "decided": 0},
         "filed": 3,
         "closed": 1,
-        "rejected": 1,
+        "not_filed": 1,
         "offered_to": nothing(),
         "offered_by": {
             "waiting": 1,

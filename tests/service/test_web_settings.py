@@ -64,7 +64,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"CASES_URL": "c:8001"}, "LIANDONG_CASES_URL：应为 http 或 https 网址"),
         ({"TOKEN_LEEWAY_SECONDS": "300"}, "LIANDONG_TOKEN_LEEWAY_SECONDS：不得大于 60"),
         ({"LOG_LEVEL": "loud"}, "LIANDONG_LOG_LEVEL：应为下列之一"),
-        ({"COORDINATOR_AGENCY": "11330106MB12345670"}, "统一社会信用代码"),
+        ({"DEFAULT_AGENCY": "11330106MB12345670"}, "统一社会信用代码"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name_and_without_secrets(
@@ -78,9 +78,3 @@ def test_what_cannot_be_meant_is_refused_by_name_and_without_secrets(
 
 def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, DATABASE="", KAFKA="").engine == "embedded"
-
-
-def test_the_coordinator_receives_what_nobody_else_does() -> None:
-    some, other = "11330106MB12345675", "91330100799655058B"
-    assert settings.Settings(coordinator_agency=some).fallback_agency == some
-    assert settings.Settings(coordinator_agency=some, default_agency=other).fallback_agency == other

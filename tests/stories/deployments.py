@@ -38,7 +38,7 @@ def distributed(place: Path, postgres: Postgres, kafka: Kafka, *, coordinator: s
         "LIANDONG_KAFKA": kafka.bootstrap,
         "LIANDONG_PARTITIONS": "3",
         "LIANDONG_DATA": str(place),
-        "LIANDONG_COORDINATOR_AGENCY": coordinator,
+        "LIANDONG_DEFAULT_AGENCY": coordinator,
         # Whichever process is asked, a service is known to the others by one address.
         **{f"LIANDONG_{service.upper()}_URL": urls[0] for service, urls in found.items()},
     }

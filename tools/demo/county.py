@@ -174,7 +174,7 @@ def _check_power(county: County, power: Power) -> None:
     _require(read.type == "02", f"{power.code}: no penalty")
     _require(read.serial >= "901", f"{power.code}: the serial may be a real one")
     _require(read.province in ("00", county.division[:2]), f"{power.code}: of another province")
-    _require(basis.cites_an_article(power.basis), f"{power.code}: cites no article")
+    _require(bool(basis.cited(power.basis)), f"{power.code}: cites no article")
 
 
 def _check_grant(county: County, grant: Grant) -> None:

@@ -74,7 +74,7 @@ def environment(data: Path, ports: Ports, coordinator: str) -> dict[str, str]:
     return {
         **inherited,
         f"{PREFIX}DATA": str(data.resolve()),
-        f"{PREFIX}COORDINATOR_AGENCY": coordinator,
+        f"{PREFIX}DEFAULT_AGENCY": coordinator,
         **{f"{PREFIX}{name.upper()}_PORT": str(ports[name]) for name in NAMES},
     }
 

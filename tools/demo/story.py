@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from libs.common.change import legal_day
-from libs.common.clock import Clock
+from libs.common.clock import Clock, day_of
 from libs.common.contracts.cases import CaseFiled
 from libs.common.law import codes
 from libs.common.permit import Role
@@ -137,7 +136,7 @@ class Story:
     def _files_under_a_power_it_holds(self) -> None:
         self._tell.chapter("一、有权，才能立案", "行政处罚法第二十四条、第四十二条、第五十四条")
         case = self.played.held = self._register(HELD, "禾边小吃店越门经营，占用人行道")
-        today = legal_day(Clock().now())
+        today = day_of(Clock().now())
         valid = self._officers(TOWNSHIP)
         expired = self.county.expired(TOWNSHIP, today)[0]
         refused = self._move(self.cast.township, case, "file", officers=[valid[0], expired.id])
@@ -339,7 +338,7 @@ class Story:
 
     def _officers(self, short: str) -> list[str]:
         """Two officers of the agency whose certificates are valid today."""
-        return [officer.id for officer in self.county.certified(short, legal_day(Clock().now()))[:2]]
+        return [officer.id for officer in self.county.certified(short, day_of(Clock().now()))[:2]]
 
     def _refused(
         self, name: str, tried: str, answer: Answer, *, who: str = TOWNSHIP, shows: str = ""

@@ -166,7 +166,7 @@ class TransferAccepted(Event):
 
 
 class TransferReturned(Event):
-    """退回移送: declined, with its reason and basis kept in the journal; the sender holds on."""
+    """退回移送: declined, with reason, basis and the agency that should have it; the sender holds on."""
 
     TYPE: ClassVar[str] = "liandong.transfer.returned.v1"
     SOURCE: ClassVar[str] = SOURCE
@@ -175,7 +175,7 @@ class TransferReturned(Event):
     from_agency: str
     to_agency: str
     reason: str  #: a code of the reasons table
-    basis: str
+    basis: str  #: the articles cited, and nothing else that was written
     proposed_agency: str
 
 

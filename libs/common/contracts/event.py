@@ -35,9 +35,3 @@ class Event(BaseModel):
         if not TYPE.fullmatch(cls.TYPE) or cls.TYPE in CATALOGUE:
             raise ValueError(f"event type {cls.TYPE!r} is malformed or defined twice")
         CATALOGUE[cls.TYPE] = cls
-
-
-def major(type_: str) -> tuple[str, int] | None:
-    """A type's name without its version, and its major version; None when it is not one of ours."""
-    match = TYPE.fullmatch(type_)
-    return (f"{match[1]}.{match[2]}", int(match[3])) if match else None

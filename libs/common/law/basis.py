@@ -17,7 +17,11 @@ _CITATION = re.compile(
     rf"(?P<law>{'|'.join(LAWS)})第(?P<article>{_NUMERAL})条"
     rf"(?:第(?P<paragraph>{_NUMERAL})款)?(?:第(?P<item>{_NUMERAL})项)?"
 )
-_CITES_SOMETHING = re.compile(rf"第(?:{_NUMERAL}|\d+)条")
+#: A citation of whatever law, by its title; there is no list of all that an official may cite.
+_ANY = re.compile(
+    r"《?(?P<title>[\u4e00-\u9fff]{1,40}(?:法|条例|办法|规定|规则|细则|规程|决定))》?"
+    rf"(?P<place>第(?:{_NUMERAL}|\d+)条(?:第(?:{_NUMERAL}|\d+)款)?(?:第(?:{_NUMERAL}|\d+)项)?)"
+)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -40,9 +44,10 @@ def read(text: str) -> tuple[Citation, ...]:
     return tuple(_one(part) for part in text.split("、"))
 
 
-def cites_an_article(text: str) -> bool:
-    """Whether free text from an official names an article at all, of whatever law."""
-    return _CITES_SOMETHING.search(text) is not None
+def cited(text: str) -> tuple[str, ...]:
+    """The citations in an official's free text, of whatever law, and nothing else of it."""
+    found = (f"{match['title']}{match['place']}" for match in _ANY.finditer(text))
+    return tuple(dict.fromkeys(found))
 
 
 def number(numeral: str) -> int:

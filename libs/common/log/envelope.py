@@ -15,14 +15,14 @@ from typing import Any
 
 import orjson
 
-from libs.common import proof
+from libs.common import change, proof
 from libs.common.clock import Trace
 from libs.common.log.seam import Outgoing, Record
 from libs.common.store.schema import JournalEntry
 
 SPECVERSION = "1.0"
 #: Largest event that may travel, in bytes of public part and headers.
-LARGEST = 64 * 1024
+LARGEST = change.LARGEST
 #: Longest subject: streams are keys of our tables, and index entries have a limit.
 LONGEST_SUBJECT = 400
 #: What others may do with the data of an event: it holds ids, codes and dates only.
@@ -165,6 +165,8 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
         orjson.loads(value)
     except ValueError as error:
         raise Unreadable(f"属性或数据无法解析：{error}") from error
+    if heard.id != f"{heard.stream}/{heard.seq}":
+        raise Unreadable("id 不是由 subject 和 sequence 组成的")
     if not 1 <= heard.seq < 1 << 31 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
         raise Unreadable("sequence、chain 或 recordedtime 不在允许范围内")
     return heard

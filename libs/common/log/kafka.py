@@ -89,14 +89,13 @@ class KafkaLog:
         *,
         partitions: int = 12,
         replication: int = 1,
-        client_id: str = "liandong",
         patience: float = 30.0,
     ) -> None:
         """`patience`: seconds of silence that make a consumer be thought stuck, or a topic deleted.
 
         A topic that was just made, or asked for at a broker that has just started, is unknown for a moment.
         """
-        self._who = {"bootstrap_servers": bootstrap.split(","), "client_id": client_id}
+        self._who = {"bootstrap_servers": bootstrap.split(","), "client_id": "liandong"}
         self._partitions = partitions
         self._replication = replication
         self._patience = patience

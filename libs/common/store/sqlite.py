@@ -98,6 +98,7 @@ class SqliteEngine:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name=f"writer:{path.stem}", daemon=True)
         self._writer.start()
+        self._is_open = True
 
     async def commit(self, change: Change) -> Outcome:
         return cast(Outcome, await self._submit(lambda connection: _commit(_raw(connection), change)))
@@ -129,12 +130,15 @@ class SqliteEngine:
         await asyncio.Event().wait()
 
     async def close(self) -> None:
+        self._is_open = False
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._reader.close()
         self._db.dispose()
 
     async def _submit(self, work: Callable[[sqlalchemy.Connection], Any]) -> Any:
+        if not (self._is_open and self._writer.is_alive()):
+            raise errors.Transient("数据库已关闭")
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.create_future(), loop)
         self._jobs.put(job)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
@@ -18,7 +19,7 @@ import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as DependsParameter
 
-from libs.common import edge, errors, proof, telemetry
+from libs.common import edge, errors, proof, telemetry, wording
 from libs.common.change import Answer
 from libs.common.clock import Clock, Moment
 from libs.common.permit import Actor
@@ -30,6 +31,10 @@ from libs.common.web import tokens
 S = TypeVar("S")
 B = TypeVar("B")
 
+#: Characters of an Audit-Reason, decoded.
+LONGEST_REASON = 200
+
+_NAMES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:liandong:idempotency-key")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _ETAG = re.compile(r'"([0-9]{1,18})"')
 
@@ -79,14 +84,18 @@ class Doing(Asked):
         super().__init__(http, actor, action)
         self._key = key
         self._if_match = if_match
-        self._reason = reason
+        self.reason = reason
+
+    def id_of(self, noun: str) -> str:
+        """An id that is the same for the same Idempotency-Key, for what stands before the answer does."""
+        return str(uuid.uuid5(_NAMES, f"{noun} {edge.scope(self.actor, self._route)} {self._key}"))
 
     async def do(self, verb: edge.Verb[S, B], body: B) -> Response:
         """Send it through the command edge; the answer is the one that was stored."""
         if verb.action != self.action:
             raise AssertionError(f"the route declares {self.action}, the verb is {verb.action}")
         request = edge.Request(
-            actor=self.actor,
+            actor=replace(self.actor, reason=self.reason),
             route=self._route,
             path=dict(self._http.path_params),
             body=body,
@@ -94,7 +103,7 @@ class Doing(Asked):
             digest=await self._digest(),
             if_match=self._if_match,
             at=self.at,
-            reason=self._reason,
+            reason=self.reason,
         )
         patience = self.here.settings.command_seconds
         outcome = await edge.command(self.here.store, verb, request, patience=patience)
@@ -158,9 +167,7 @@ class Does:
                 "每个 POST 请求都须带 Idempotency-Key 请求头（1 到 128 个可见 ASCII 字符）",
                 errors=({"pointer": "", "code": "idempotency-key", "detail": "缺少或不合格式"},),
             )
-        return Doing(
-            http, actor, self.action, idempotency_key, _version(if_match), unquote(audit_reason or "").strip()
-        )
+        return Doing(http, actor, self.action, idempotency_key, _version(if_match), _reason(audit_reason))
 
 
 def asks(action: str) -> DependsParameter:
@@ -176,6 +183,15 @@ def does(action: str) -> DependsParameter:
 def etag(version: int) -> str:
     """A version as an entity tag."""
     return f'"{version}"'
+
+
+def _reason(header: str | None) -> str:
+    """Why this write, in the caller's words: text of one line, percent-encoded."""
+    reason = unquote(header or "").strip()
+    if len(reason) > LONGEST_REASON or not reason.isprintable():
+        fault = wording.fault("header:audit-reason", "unreadable", "过长，或含有控制字符")
+        raise errors.Malformed("Audit-Reason 请求头不合格式", errors=(fault,))
+    return reason
 
 
 def _version(if_match: str | None) -> int | None:

@@ -33,12 +33,6 @@ class In(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Out(BaseModel):
-    """A response body, or a part of one; it may be read from the attributes of a row."""
-
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
-
-
 #: An enumeration in an `In`: JSON has only strings, which strict validation would refuse.
 Choice = Annotated[T, Strict(False)]
 #: An immutable sequence in an `In`: JSON has only arrays, which strict validation would refuse for a tuple.

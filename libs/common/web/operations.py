@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from pydantic import Field
 from sqlalchemy import select
 from sqlmodel import col
 from sqlmodel import select as select_rows
@@ -14,7 +14,6 @@ from sqlmodel import select as select_rows
 from libs.common import edge, errors
 from libs.common.change import Change
 from libs.common.log import envelope
-from libs.common.log.envelope import Heard
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
 from libs.common.store.engine import Reader
@@ -49,14 +48,9 @@ class FilterIn(In):
 class RedriveIn(In):
     """重新处理：which keys, at most how many, and whether only to say what would happen."""
 
-    filter: FilterIn = field(default_factory=FilterIn)
+    filter: FilterIn = Field(default_factory=FilterIn)
     dry_run: bool
-    limit: Annotated[int, Query(ge=1, le=200)] = 50
-
-
-@dataclass(frozen=True, slots=True)
-class _Redriven:
-    results: tuple[dict[str, Any], ...]
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
 def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
@@ -67,7 +61,7 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
     async def journal(
         asked: Annotated[Asked, asks("journal.read")],
         stream: Annotated[str, Query(min_length=3, max_length=200, pattern=r"^[a-z_]+/.+$")],
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, lt=1 << 31)] = 0,
     ) -> Response:
         """事件日志：某一流中序号大于 after 的事件（供其他服务补缺）。"""
         kind, _, id_ = stream.partition("/")
@@ -93,7 +87,7 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
         async with asked.reading() as read:
             await gate(read, asked.actor, asked.action)
             head = await read.head("heard", f"{source}:{stream}")
-        if head.is_new:
+        if head.seq == 0:  # a stream whose first event is parked has a gate, and nothing heard
             raise errors.NotFound
         return asked.show({"source": source, "stream": stream, "seq": head.seq, "digest": head.digest.hex()})
 
@@ -119,8 +113,10 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
             permit = await gate(read, doing.actor, doing.action)
         if old := await doing.replay():
             return old
+        begun = _begun(doing, body)
+        await doing.here.store.commit(Change().putting(begun))  # the trail stands before the first effect
         results = await _redrive(doing, hears, body)
-        return await doing.do(_trail(permit, _Redriven(tuple(results))), body)
+        return await doing.do(_trail(permit, begun.but(results=results)), body)
 
     return router
 
@@ -130,7 +126,9 @@ async def _redrive(doing: Doing, hears: edge.Hears, body: RedriveIn) -> list[dic
     here = doing.here
     async with doing.reading() as read:
         keys = await _parked_keys(read, body.filter, body.limit)
-        records = [] if body.filter.stream else await read.all(ParkedRecord)
+        # Bytes that were not readable are of no stream, so any filter leaves them out.
+        filtered = body.filter.model_dump(exclude_none=True)
+        records = [] if filtered else await read.all(ParkedRecord)
     results = []
     for key in keys:
         report = await edge.drain(
@@ -148,7 +146,7 @@ async def _redrive_record(
     """Bytes that a newer release may be able to read; until then they stay as they are."""
     place = f"{record.topic}/{record.partition}/{record.offset}"
     try:
-        heard = _reread(record)
+        heard = edge.reread(record)
     except envelope.Unreadable as why:
         return {"record": place, "applied": 0, "parked": [{"reason": str(why)}]}
     here = doing.here
@@ -157,11 +155,6 @@ async def _redrive_record(
     if not dry_run:
         await here.store.commit(Change().deleting(record))
     return {"record": place, **_told(*gate, report)}
-
-
-def _reread(record: ParkedRecord) -> Heard:
-    attributes = {name[3:]: value for name, value in record.headers.items() if name.startswith("ce_")}
-    return envelope.restored(attributes, record.value)
 
 
 def _told(source: str, stream: str, report: edge.Report) -> dict[str, Any]:
@@ -174,25 +167,26 @@ def _told(source: str, stream: str, report: edge.Report) -> dict[str, Any]:
     }
 
 
-def _trail(granted: Permit, done: _Redriven) -> edge.Verb[_Redriven, RedriveIn]:
-    """The verb that keeps who did it, why and with what result."""
+def _begun(doing: Doing, body: RedriveIn) -> schema.Redrive:
+    """Who has it done and why; the same row for the same Idempotency-Key."""
+    at = doing.at
+    return schema.Redrive(
+        id=doing.id_of("redrive"),
+        person=doing.actor.person,
+        agency=doing.actor.agency,
+        at=at.now,
+        dry_run=body.dry_run,
+        reason=doing.reason,
+        chosen=body.filter.model_dump(exclude_none=True),
+        results=[],
+    )
 
-    async def load(read: Reader, request: edge.Request[RedriveIn]) -> edge.Loaded[_Redriven]:
+
+def _trail(granted: Permit, done: schema.Redrive) -> edge.Verb[schema.Redrive, RedriveIn]:
+    """The verb that completes the trail with what came of it, and keeps the answer."""
+
+    async def load(read: Reader, request: edge.Request[RedriveIn]) -> edge.Loaded[schema.Redrive]:
         return edge.Loaded(None, done)
-
-    def decide(facts: _Redriven, request: edge.Request[RedriveIn]) -> Change:
-        chosen = request.body.filter.model_dump(exclude_none=True)
-        row = schema.Redrive(
-            id=request.at.new_id("redrive"),
-            person=request.actor.person,
-            agency=request.actor.agency,
-            at=request.at.now,
-            dry_run=request.body.dry_run,
-            reason=request.reason,
-            chosen=chosen,
-            results=list(facts.results),
-        )
-        return Change().inserting(row)
 
     def render(change: Change, permit: Permit) -> edge.Rendered:
         row = change.written(schema.Redrive)
@@ -203,7 +197,7 @@ def _trail(granted: Permit, done: _Redriven) -> edge.Verb[_Redriven, RedriveIn]:
         names=lambda request: (),
         load=load,
         permit=lambda actor, action, situation: granted,
-        decide=decide,
+        decide=lambda facts, request: Change().putting(facts),
         render=render,
     )
 

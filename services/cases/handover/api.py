@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Response
+from pydantic import Field
 
 from libs.common.change import Change
 from libs.common.edge import Loaded, Rendered, Request, Verb
@@ -22,7 +23,7 @@ from services.cases.intake import loads as intake
 router = routes.router(prefix="", tag="移送")
 
 ReturnReason = Literal["not_competent", "package_incomplete", "filed_elsewhere", "facts_unclear"]
-Sha256 = Annotated[str, Text(64, 64)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PaperIn(In):
@@ -44,9 +45,9 @@ class OfferIn(In):
 
     to_agency: Uscc
     officers: Items[Annotated[str, Text(1, 64)]]
-    papers: Items[PaperIn]
-    evidence: Items[PaperIn]
-    goods: Items[GoodsIn]
+    papers: Annotated[Items[PaperIn], Field(min_length=1, max_length=200)]
+    evidence: Annotated[Items[PaperIn], Field(min_length=1, max_length=200)]
+    goods: Annotated[Items[GoodsIn], Field(max_length=500)]  #: may be empty, must be there
     ground: Annotated[str, Text(1, 2000, lines=True)]
     acted_on: Day | None = None
 
@@ -83,6 +84,7 @@ def shown(transfer: Transfer, permit: Permit) -> dict[str, Any]:
         "to_agency": transfer.to_agency,
         "state": transfer.state,
         "officers": transfer.officers,
+        "note": transfer.note or None,
         "package": transfer.package,
         "ground": transfer.ground,
         "offered_on": transfer.offered_on.isoformat(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from libs.common import errors
 from libs.common.permit import Actor
@@ -46,8 +46,14 @@ async def handover(read: Reader, transfer: str, *, proposed: str = "") -> Handov
 
 
 async def seen(read: Reader, actor: Actor, s: Handover) -> access.Situation:
-    """What the actor's agency is to this transfer: its sender stays that after it was accepted."""
-    relations = {s.file.relation_of(actor.agency)} - {None}
-    relations |= {access.SENDER} if actor.agency == s.transfer.from_agency else set()
-    relations |= {access.RECIPIENT} if actor.agency == s.transfer.to_agency else set()
-    return await register.situation(read, actor, frozenset(str(relation) for relation in relations))
+    """What the actor's agency is to this transfer; a party of the case alone is a bystander to it."""
+    return await register.situation(read, actor, frozenset(_relations(actor.agency, s)))
+
+
+def _relations(agency: str, s: Handover) -> Iterator[str]:
+    if agency == s.transfer.from_agency:
+        yield access.SENDER  # also after it was accepted: then withdrawing is too late, not forbidden
+    if agency == s.transfer.to_agency:
+        yield access.RETURNED if s.transfer.state in ("returned", "withdrawn") else access.RECIPIENT
+    if s.file.relation_of(agency) in access.READING:
+        yield access.BYSTANDER

@@ -129,6 +129,7 @@ def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: dat
             "evidence": list(package.evidence),
             "goods": list(package.goods),
         },
+        recipient_was=s.file.relation_of(s.recipient.id) or "",
         officers=list(s.crew.named),
         ground=package.ground,
         offered_on=day,
@@ -144,7 +145,7 @@ def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: dat
         stage=case.stage,
         urgency=case.urgency,  # type: ignore[arg-type]
     )
-    case = case.but(open_transfer=transfer.id, transfer_count=case.transfer_count + 1)
+    case = case.but(open_transfer=transfer.id, transfer_count=case.transfer_count + 1, last_acted_on=day)
     change = Change().inserting(transfer).putting(case, s.file.party(transfer.to_agency, "recipient"))
     private = {"ground": transfer.ground, "package": transfer.package, "officers": transfer.officers}
     change = change.relying_on(*s.crew.heads)
@@ -161,7 +162,7 @@ def accept(s: Handover, *, by: Actor, at: Moment, acted_on: date | None = None) 
     day = s.file.day_of(acted_on, at)
     standing = s.competence.require(s.recipient, day)
     register.require_within(s.recipient, s.file.case.territory)
-    case = s.file.case.but(holder=transfer.to_agency, open_transfer="")
+    case = s.file.case.but(holder=transfer.to_agency, open_transfer="", last_acted_on=day)
     if case.in_name_of:
         # A case that was filed goes on in the name in which its new holder acts (20, 24), not the old one's.
         case = case.but(in_name_of=standing.in_name_of)
@@ -190,7 +191,8 @@ def give_back(
     Raises NotOffered, UngroundedReturn, NotRegistered.
     """
     transfer = s.waiting()
-    if not basis.cites_an_article(legal_basis):
+    cited = basis.cited(legal_basis)
+    if not cited:
         raise UngroundedReturn(basis=WITH_GROUNDS)
     if s.proposed is None:
         raise NotRegistered("建议管辖机关未登记")
@@ -199,16 +201,17 @@ def give_back(
         state="returned",
         closed_on=day,
         return_reason=reason,
-        return_basis=legal_basis,
+        return_basis="、".join(cited),
         proposed_agency=s.proposed.id,
         note=note,
     )
+    # Only the citations are published: what else an official writes may name people.
     event = said.TransferReturned(
-        **_parts(transfer), reason=reason, basis=legal_basis, proposed_agency=s.proposed.id
+        **_parts(transfer), reason=reason, basis=closed.return_basis, proposed_agency=s.proposed.id
     )
-    case = s.file.case.but(open_transfer="")
-    change = Change().putting(case, closed, s.file.party(transfer.to_agency, "returned"))
-    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private={"note": note})
+    change = _closing(s, closed, day)
+    private = {"note": note, "basis": legal_basis}
+    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private=private)
 
 
 def withdraw(s: Handover, *, note: str, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
@@ -216,10 +219,16 @@ def withdraw(s: Handover, *, note: str, by: Actor, at: Moment, acted_on: date | 
     transfer = s.waiting()
     day = s.file.day_of(acted_on, at)
     closed = transfer.but(state="withdrawn", closed_on=day, note=note)
-    case = s.file.case.but(open_transfer="")
-    change = Change().putting(case, closed, s.file.party(transfer.to_agency, "returned"))
+    change = _closing(s, closed, day)
     event = said.TransferWithdrawn(**_parts(transfer))
     return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private={"note": note})
+
+
+def _closing(s: Handover, closed: Transfer, day: date) -> Change:
+    """The offer ends, and its recipient is again what it was to the case before."""
+    case = s.file.case.but(open_transfer="", last_acted_on=day)
+    was = s.file.party(closed.to_agency, closed.recipient_was or "returned")
+    return Change().putting(case, closed, was)
 
 
 def _parts(transfer: Transfer) -> dict[str, str]:

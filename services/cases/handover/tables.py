@@ -20,6 +20,7 @@ class Transfer(Entry):
     to_agency: str = Field(index=True)
     state: str  #: offered, accepted, returned, withdrawn
     package: dict[str, Any] = json_column()  #: papers, evidence, goods; digests and names
+    recipient_was: str = ""  #: what the recipient was to the case before the offer
     officers: list[str] = json_column()  #: the two who sign for the sender
     ground: str  #: why the sender hands it over
     offered_on: date

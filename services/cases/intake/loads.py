@@ -65,7 +65,7 @@ async def listed(
     everything = access.permits(actor, "case.read", situation)
     as_party = {
         relation: permit
-        for relation in access.PARTIES
+        for relation in access.READING
         if (permit := access.permits(actor, "case.read", replace(situation, relations=frozenset({relation}))))
     }
     if not (everything or as_party):

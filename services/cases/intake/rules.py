@@ -44,12 +44,16 @@ class CaseFile:
         return next((party.relation for party in self.parties if party.agency == agency), None)
 
     def day_of(self, acted_on: date | None, at: Moment) -> date:
-        """The day of an act: not after today, not before the clue. Raises ImpossibleDay."""
+        """The day of an act: not after today, not before the clue or the last act. Raises ImpossibleDay."""
         day = acted_on or at.day
         if day > at.day:
             raise ImpossibleDay("行为日期不得晚于今天", basis=DATED)
         if day < self.case.registered_on:
             raise ImpossibleDay("行为日期不得早于线索登记日期", basis=DATED)
+        last = self.case.last_acted_on
+        if last and day < last:
+            # Else an act could be dated before the offer it answers, or before a power was recalled.
+            raise ImpossibleDay(f"行为日期不得早于本案上一行为的日期 {last.isoformat()}", basis=DATED)
         return day
 
     def require_holder(self, agency: str) -> None:

@@ -34,6 +34,7 @@ class Case(Entry):
     decision: str = ""
     decision_no: str = ""
     closed_on: date | None = None
+    last_acted_on: date | None = None  #: day of the newest act: none may be dated before it
     open_transfer: str = ""  #: the transfer that waits for an answer
     transfer_count: int = 0
     registered_at: datetime = instant()
@@ -50,7 +51,7 @@ class Party(Entry):
     TABLE: ClassVar[str] = "parties"
     case: str = Field(primary_key=True)
     agency: str = Field(primary_key=True)
-    relation: str  #: holder, recipient (offered to), sender (held it before), returned (declined it)
+    relation: str  #: holder, recipient (offered to), sender (held it before), returned (offered in vain)
 
 
 class PartyRow(Party, table=True):

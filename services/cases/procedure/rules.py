@@ -114,7 +114,10 @@ def take(s: Proceeding, step: Step) -> Change:
     for guard in move.guards:
         _GUARDS[guard.name](s, step, guard)
     case, event = _EFFECTS[move.name](s, step)
-    handlers = [Handler(case=case.id, officer=officer) for officer in s.crew.named]
+    case = case.but(last_acted_on=step.day)
+    # Whoever handles the case by an act of their own is one of its handlers, named in it or not.
+    acting = [step.by.person] if move.who is Role.HANDLER else []
+    handlers = [Handler(case=case.id, officer=person) for person in (*s.crew.named, *acting)]
     change = Change().owning(s.file.head).putting(case, *handlers).relying_on(*s.crew.heads)
     if "power_held" in {guard.name for guard in move.guards}:
         change = change.relying_on(s.competence.head)

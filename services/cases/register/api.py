@@ -40,7 +40,7 @@ TOWNSHIP_DIGITS = 9
 
 
 def _cited(text: str) -> str:
-    if not basis.cites_an_article(text):
+    if not basis.cited(text):
         raise PydanticCustomError("no-article", "须写明条文，例如「某条例第十六条」")
     return text
 
@@ -134,7 +134,7 @@ def _shown_standing(standing: Standing) -> dict[str, Any]:
 
 
 async def _load_agency(read: Reader, request: Request[AgencyIn]) -> Loaded[Registering]:
-    facts = await loads.registering(read, request.body.id)
+    facts = await loads.registering(read, request.body.id, request.body.name)
     return Loaded(await loads.situation(read, request.actor), facts)
 
 
@@ -157,7 +157,9 @@ async def _load_recall(read: Reader, request: Request[RecallIn]) -> Loaded[Recal
 
 def _register(s: Registering, request: Request[AgencyIn]) -> Change:
     agency = Agency(**request.body.model_dump())
-    return rules.register_agency(s.head, agency, is_first=s.is_first, by=request.actor, at=request.at)
+    return rules.register_agency(
+        s.head, agency, name=s.name, is_first=s.is_first, by=request.actor, at=request.at
+    )
 
 
 def _publish(s: tuple[Competence, Agency | None], request: Request[PowerIn]) -> Change:

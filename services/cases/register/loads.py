@@ -77,13 +77,14 @@ class Registering:
     """The place of an agency in the register, and whether it is the first of all."""
 
     head: Head
+    name: Head  #: of the stream that an agency's name is: no two agencies have one
     is_first: bool
 
 
-async def registering(read: Reader, id_: str) -> Registering:
+async def registering(read: Reader, id_: str, name: str) -> Registering:
     """What entering an agency depends on."""
-    head = await read.head("agency", id_)
-    return Registering(head, is_first=not await read.rows(select(AgencyRow.id).limit(1)))
+    head, of_name = await read.head("agency", id_), await read.head("agency_name", name)
+    return Registering(head, of_name, is_first=not await read.rows(select(AgencyRow.id).limit(1)))
 
 
 async def standings(

@@ -159,10 +159,15 @@ class Competence:
         return Standing(grant.agency, grant.agency, BY_CONFERRAL, grant.id)
 
 
-def register_agency(head: Head, agency: Agency, *, is_first: bool, by: Actor, at: Moment) -> Change:
+def register_agency(
+    head: Head, agency: Agency, *, name: Head, is_first: bool, by: Actor, at: Moment
+) -> Change:
     """Enter an agency in the register. Raises AlreadyRegistered, FirstCoordinates."""
     if not head.is_new:
         raise AlreadyRegistered
+    if not name.is_new:
+        # Case numbers carry the agency's name, so two of one name would number two cases alike.
+        raise AlreadyRegistered("名录中已有同名机关")
     if is_first and not agency.coordinates:
         raise FirstCoordinates
     event = said.AgencyRegistered(
@@ -172,7 +177,7 @@ def register_agency(head: Head, agency: Agency, *, is_first: bool, by: Actor, at
         division=agency.division,
         coordinates=agency.coordinates,
     )
-    change = Change().inserting(agency).telling(event, on=head, by=by, at=at)
+    change = Change().inserting(agency).owning(name).telling(event, on=head, by=by, at=at)
     # There is one first agency: two registrars of an empty register both make this head, and one conflicts.
     return change.owning(Head("register", "agencies")) if is_first else change
 

@@ -11,6 +11,7 @@ from libs.common.change import Head
 from libs.common.store.engine import Reader
 from libs.common.store.schema import JournalEntry, JournalRow
 from services.cases.register.tables import Agency
+from services.cases.trace import rules
 from services.cases.trace.rules import Trace, Written
 from services.cases.trace.tables import Signature, SignatureRow
 
@@ -32,7 +33,8 @@ async def trace(read: Reader, head: Head) -> Trace:
     return Trace(
         head=head,
         facts=tuple(_written(entry) for entry in await read.all(JournalEntry, facts)),
-        signatures=tuple(await read.all(Signature, signatures)),
+        # A signature may be newer than the head; one for what is not in the trace would look like a forgery.
+        signatures=tuple(s for s in await read.all(Signature, signatures) if rules.within(head, s)),
     )
 
 

@@ -48,6 +48,12 @@ class Trace:
     signatures: tuple[Signature, ...]
 
 
+def within(head: Head, signature: Signature) -> bool:
+    """Whether what was signed for had happened when the head was read."""
+    number = signature.event.rpartition("/")[2]
+    return number.isdecimal() and int(number) <= head.seq
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """One line of the timeline: a fact, or that an agency signed for the notice of one."""
@@ -65,6 +71,8 @@ def sign(event: NoticeReceived) -> Change:
     kind, _, case = event.about.partition("/")
     if kind != "case":
         return Change()
+    if event.event.rpartition("/")[0] != event.about:
+        raise errors.Poison(f"回执所签的事件不属于该案件：{event.event}", code="incompatible")
     try:
         at = datetime.fromisoformat(event.signed_at)
     except ValueError as error:

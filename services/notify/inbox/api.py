@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
@@ -96,10 +96,11 @@ def _placed(cursor: str) -> tuple[datetime, str]:
         at, _, id_ = (
             base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode().partition(" ")
         )
-        issued_at = datetime.fromisoformat(at)
-    except (binascii.Error, ValueError):
+        read = datetime.fromisoformat(at)
+        issued_at = read.astimezone(UTC) if read.tzinfo else None
+    except (binascii.Error, ValueError, OverflowError):
         issued_at, id_ = None, ""
-    if issued_at is None or issued_at.tzinfo is None or not id_:
+    if issued_at is None or not id_.isprintable() or not id_:
         fault = wording.fault("query:cursor", "cursor", "不是本系统给出的游标")
         raise errors.Malformed("游标不可识别", errors=(fault,))
     return issued_at, id_

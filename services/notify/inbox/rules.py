@@ -242,6 +242,9 @@ def explain(question: Question, table: RouteTable, *, oversees: bool) -> Explana
         return Explanation("held", "事件已收到，正等待同一流中较早的事件")
     if question.waiting:
         return Explanation("waiting", "机关尚未登记，登记后补送")
+    if not oversees:
+        # What kind of event it was is for those whom it was told.
+        return Explanation("not_addressed", "该事件不告知该机关")
     rows = table.routes.get(question.type or "", ())
     names = dict.fromkeys(routing.RECIPIENTS[why] for row in rows for why in row.to)
     told = f"该类事件告知：{'、'.join(names)}；该机关不在其中" if names else "路由表中没有这类事件"

@@ -139,7 +139,7 @@ def _on_clue(view: View, event: said.ClueRegistered, happening: Happening) -> Vi
 
 
 def _on_rejection(view: View, event: said.ClueRejected, happening: Happening) -> View:
-    return view.moved(happening.recorded_at, stage="rejected", ended_by=event.holder)
+    return view.moved(happening.recorded_at, stage="not_filed", ended_by=event.holder)
 
 
 def _on_filing(view: View, event: said.CaseFiled, happening: Happening) -> View:
@@ -329,7 +329,7 @@ class Snapshot:
             "held": {stage: self._count("held", line, stage).n for stage in OPEN},
             "filed": self._count("filed", line, "").n,
             "closed": self._count("ended", line, "closed").n,
-            "rejected": self._count("ended", line, "rejected").n,
+            "not_filed": self._count("ended", line, "not_filed").n,
             "offered_to": self._transfers("offered_to", line),
             "offered_by": self._transfers("offered_by", line),
         }
