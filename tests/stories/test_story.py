@@ -128,7 +128,7 @@ def test_who_stops_the_demonstration_stops_the_services_too(how: signal.Signals,
             assert process.poll() is None
         process.send_signal(how)
         rest = said.read()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(PATIENCE) == 0, rest
     assert "已停止" in rest
     assert "Traceback" not in rest
     assert not any(engine.is_ready(url) for urls in engine.addresses(ports).values() for url in urls)
