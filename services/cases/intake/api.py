@@ -16,6 +16,7 @@ from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
+from libs.common.web.paging import Cursor, Limit
 from services.cases import access
 from services.cases.intake import loads, rules
 from services.cases.intake.loads import Search
@@ -23,7 +24,7 @@ from services.cases.intake.rules import Receiving
 from services.cases.intake.tables import Case
 from services.cases.law import procedure
 from services.cases.register import loads as register
-from services.cases.register.api import TOWNSHIP_DIGITS, Cursor, Limit
+from services.cases.register.api import TOWNSHIP_DIGITS
 
 router = routes.router(prefix="", tag="线索与案件")
 

@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from libs.common import errors
 from libs.common.permit import Actor, Permit
 from libs.common.store.engine import Reader, table_of
+from libs.common.web import paging
 from services.cases import access
 from services.cases.intake.rules import CaseFile
 from services.cases.intake.tables import Case, Party, PartyRow
@@ -81,7 +82,7 @@ async def listed(
     if everything is None:
         statement = statement.where(parties.c.relation.in_(list(as_party)))
     if cursor is not None:
-        statement = statement.where(key < register.place(cursor))
+        statement = statement.where(key < paging.key_of(cursor)[0])
     found = []
     for row in await read.rows(statement.order_by(key.desc()).limit(limit + 1)):
         values = dict(row)

@@ -17,12 +17,12 @@ from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.fields import Day, In, Text, Uscc
+from libs.common.web.paging import Cursor, Limit
 from services.cases import access
 from services.cases.people import loads, rules
 from services.cases.people.rules import Enrolment
 from services.cases.people.tables import Officer
 from services.cases.register import loads as register
-from services.cases.register.api import Cursor, Limit
 
 router = routes.router(prefix="", tag="执法人员")
 

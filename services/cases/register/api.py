@@ -21,6 +21,7 @@ from libs.common.store.schema import Entry
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
+from libs.common.web.paging import Cursor, Limit
 from services.cases import access
 from services.cases.register import loads, rules
 from services.cases.register.loads import Recalling, Registering
@@ -32,8 +33,6 @@ E = TypeVar("E", bound=Entry)
 router = routes.router(prefix="", tag="名录与职权")
 
 Mode = Literal["conferred", "delegated"]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 #: Digits of the division code of a township or street.
 TOWNSHIP_DIGITS = 9

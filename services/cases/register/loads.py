@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,11 +9,12 @@ from typing import Any, TypeVar
 
 from sqlmodel import col, select
 
-from libs.common import errors, wording
+from libs.common import errors
 from libs.common.change import Head
 from libs.common.permit import Actor
 from libs.common.store.engine import Reader, table_of
 from libs.common.store.schema import Entry
+from libs.common.web import paging
 from services.cases import access
 from services.cases.register.rules import Competence, Standing
 from services.cases.register.tables import Agency, AgencyRow, Grant, GrantRow, Power, power_of
@@ -108,7 +107,7 @@ async def listed(
         **{name: value for name, value in filters.items() if value is not None}
     )
     if cursor is not None:
-        statement = statement.where(table.c[key] > place(cursor))
+        statement = statement.where(table.c[key] > paging.key_of(cursor)[0])
     return await read.all(entry, statement.order_by(table.c[key]).limit(limit + 1))
 
 
@@ -116,16 +115,4 @@ def page(found: Sequence[E], limit: int, show: Callable[[E], Mapping[str, Any] |
     """A page of a list: what `show` lets out, and an opaque cursor where there is more."""
     shown = [body for one in found[:limit] if (body := show(one)) is not None]
     last: str | None = getattr(found[limit - 1], found[0].KEY[0]) if len(found) > limit else None
-    return {"data": shown, "next": base64.urlsafe_b64encode(last.encode()).decode() if last else None}
-
-
-def place(cursor: str) -> str:
-    """The key that a cursor of ours stands for. Raises Malformed."""
-    try:
-        key = base64.b64decode(cursor, b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        key = ""
-    if not key or not key.isprintable():
-        fault = wording.fault("query:cursor", "cursor", "不是本系统给出的游标")
-        raise errors.Malformed(errors=(fault,))
-    return key
+    return {"data": shown, "next": paging.after(last) if last else None}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,16 +13,17 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import and_, func, or_
 from sqlmodel import col, select
 
-from libs.common import errors, wording
+from libs.common import errors
 from libs.common.change import Change
 from libs.common.contracts.notify import Severity
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.permit import Permit
 from libs.common.seal import Seal, seals
 from libs.common.store.engine import Reader
-from libs.common.web import routes
+from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, Here, asks, does, etag
 from libs.common.web.fields import In, Items, Text, Uscc
+from libs.common.web.paging import Cursor, Limit
 from services.notify import access
 from services.notify.inbox import loads, rules
 from services.notify.inbox.rules import Batch, NoticeFile
@@ -85,24 +84,15 @@ def _keys(here: Here) -> dict[str, Any]:
     return seals(here.also["jwks"])
 
 
-def _position(notice: Notice) -> str:
-    """An opaque cursor: what comes after this notice."""
-    place = f"{notice.issued_at.isoformat()} {notice.id}"
-    return base64.urlsafe_b64encode(place.encode()).rstrip(b"=").decode()
-
-
 def _placed(cursor: str) -> tuple[datetime, str]:
+    at, id_ = paging.key_of(cursor, 2)
     try:
-        at, _, id_ = (
-            base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode().partition(" ")
-        )
         read = datetime.fromisoformat(at)
         issued_at = read.astimezone(UTC) if read.tzinfo else None
-    except (binascii.Error, ValueError, OverflowError):
-        issued_at, id_ = None, ""
-    if issued_at is None or not id_.isprintable() or not id_:
-        fault = wording.fault("query:cursor", "cursor", "不是本系统给出的游标")
-        raise errors.Malformed("游标不可识别", errors=(fault,))
+    except (ValueError, OverflowError):
+        issued_at = None
+    if issued_at is None:
+        raise paging.not_ours()
     return issued_at, id_
 
 
@@ -178,8 +168,8 @@ async def inbox(
     asked: Annotated[Asked, asks("inbox.read")],
     state: Literal["unread", "received"] | None = None,
     severity: Severity | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Response:
     """本机关收件箱，新的在前；可按签收状态和级别筛选。"""
     filters = {name: value for name, value in (("state", state), ("severity", severity)) if value}
@@ -187,7 +177,8 @@ async def inbox(
         situation = await routing.situation(read, asked.actor)
         visible = access.permits(asked.actor, asked.action, situation)
         found = await _page(read, asked.actor.agency, filters, limit, cursor) if visible else []
-    following = _position(found[limit - 1]) if len(found) > limit else None
+    last = found[limit - 1] if len(found) > limit else None
+    following = paging.after(last.issued_at.isoformat(), last.id) if last else None
     return asked.show({"data": [_shown(notice) for notice in found[:limit]], "next": following})
 
 
