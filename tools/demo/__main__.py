@@ -24,8 +24,11 @@ from tools.demo.telling import PACE, Telling
 STOPPED = 130
 
 
-class Stopped(Exception):
-    """Somebody pressed Ctrl-C, or told the process to end."""
+class Stopped(BaseException):
+    """Somebody pressed Ctrl-C, or told the process to end.
+
+    It is raised wherever the program happens to be, so no library may take it for an error of its own.
+    """
 
 
 def main(arguments: list[str] | None = None) -> int:
