@@ -316,6 +316,11 @@ class Change:
         return replace(self, rows=self.rows + more)
 
 
+def gate_of(source: str, stream: str) -> tuple[str, str]:
+    """The head under which a consumer keeps how far it has heard a stream; the source may be a path."""
+    return "heard", f"{source.rpartition('/')[2]}:{stream}"
+
+
 def in_lock_order(heads: Iterable[Head]) -> list[Head]:
     """The one total order in which heads are locked everywhere: (kind, id)."""
     return sorted(heads, key=lambda head: (head.kind, head.id))

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from libs.common import errors
-from libs.common.change import Answer, Change, Fence, Head
+from libs.common.change import Answer, Change, Fence, Head, gate_of
 from libs.common.clock import Clock, Moment, monotonic
 from libs.common.log import envelope
 from libs.common.log.envelope import Heard
@@ -60,7 +60,6 @@ class Request(Generic[B]):
     digest: bytes  #: of method, path and canonical body
     if_match: int | None
     at: Moment
-    reason: str = ""  #: Audit-Reason: why this write
 
     @property
     def scope(self) -> str:
@@ -350,7 +349,7 @@ class _Drain:
         source, stream = self.gate
         until = monotonic() + PATIENCE
         attempt = 0
-        async with self.store.streams([f"heard/{source}:{stream}"]):
+        async with self.store.streams(["/".join(gate_of(source, stream))]):
             while True:
                 change, report, events = await self._decided(condemned)
                 if self.dry_run or change == Change():
@@ -368,7 +367,7 @@ class _Drain:
         source, stream = self.gate
         async with self.store.reading() as read:
             waiting = await _waiting(read, source, stream)
-            head = await read.head("heard", f"{source}:{stream}")
+            head = await read.head(*gate_of(source, stream))
         # What was held has come through the log; a journal does not overrule it.
         fetched = [event for event in self.fetched if event.gate == (head.kind, head.id)]
         every = sorted({e.seq: e for e in (*fetched, *waiting)}.values(), key=lambda e: e.seq)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 
-from libs.common import errors
+from libs.common import edge, errors
 from libs.common.change import Change
 from libs.common.clock import Clock
 from libs.common.loops.filler import Filler
@@ -218,3 +219,14 @@ async def test_a_journal_that_answers_for_another_stream_is_not_believed(store: 
     assert await filler.once() == 0
     assert filler.open_gaps == {("things", "thing/a")}
     assert await effects(store) == {}
+
+
+async def test_a_gap_longer_than_one_commit_takes_is_filled_and_the_filling_ends(store: Store) -> None:
+    """What was fetched is old in the round after: counted as progress, it would be committed for ever."""
+    journals = Journals()
+    said = journals.voice.several("thing/a", edge.MOST + 5)
+    await Hearing(store, Listener()).take(*said[edge.MOST :])
+    async with asyncio.timeout(60):
+        assert await a_filler(store, journals).once() == len(said)
+    assert await effects(store) == {"thing/a": list(range(1, len(said) + 1))}
+    assert await held(store) == []

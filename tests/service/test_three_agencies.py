@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -78,3 +80,14 @@ async def test_who_handles_a_case_does_not_decide_it(county: County) -> None:
     other = county.ask("cases", cast.TOWNSHIP, Role.APPROVER, person="p8")
     decided = await other.post(f"/v1/cases/{case}/transitions", json=decide, headers=headers)
     assert decided.status_code == 201
+
+
+async def test_why_a_write_was_made_is_kept_in_the_private_record_alone(county: County) -> None:
+    """Audit-Reason, percent-encoded: proved to who reads the record, and never on the wire."""
+    township = county.ask("cases", cast.TOWNSHIP)
+    why = quote("群众举报")
+    answer = await township.post("/v1/clues", json=cast.a_clue(), headers={"audit-reason": why})
+    proof = (await township.get(f"/v1/cases/{answer.json()['id']}/proof")).json()
+    (entry,) = proof["entries"]
+    assert json.loads(entry["record"]["private"])["audit_reason"] == "群众举报"
+    assert "群众举报" not in entry["public"]

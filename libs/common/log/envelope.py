@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from libs.common import change, proof
+from libs.common.change import gate_of
 from libs.common.clock import Trace
 from libs.common.log.seam import Outgoing, Record
 from libs.common.store.schema import JournalEntry
@@ -70,7 +71,7 @@ class Heard:
     @property
     def gate(self) -> tuple[str, str]:
         """The head under which a consumer keeps how far it has applied this stream."""
-        return "heard", f"{self.source.rsplit('/', 1)[-1]}:{self.stream}"
+        return gate_of(self.source, self.stream)
 
     def public(self) -> dict[str, Any]:
         """The public part as the chain covers it."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from sqlalchemy import func, select
 
 from libs.common import edge, errors
+from libs.common.change import gate_of
 from libs.common.clock import Clock
 from libs.common.log.envelope import Heard
 from libs.common.store import schema
@@ -73,7 +74,7 @@ class Filler:
         silent: set[str] = set()
         for source, stream, first in await self._gaps():
             async with self._store.reading() as read:
-                gate = await read.head("heard", f"{source}:{stream}")
+                gate = await read.head(*gate_of(source, stream))
             fetched: Sequence[Heard] | None = ()
             if first > gate.seq + 1:
                 fetched = await self._asked(source, stream, gate.seq, silent)

@@ -103,7 +103,6 @@ class Doing(Asked):
             digest=await self._digest(),
             if_match=self._if_match,
             at=self.at,
-            reason=self.reason,
         )
         patience = self.here.settings.command_seconds
         outcome = await edge.command(self.here.store, verb, request, patience=patience)

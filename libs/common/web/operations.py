@@ -12,7 +12,7 @@ from sqlmodel import col
 from sqlmodel import select as select_rows
 
 from libs.common import edge, errors
-from libs.common.change import Change
+from libs.common.change import Change, gate_of
 from libs.common.log import envelope
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
@@ -86,7 +86,7 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
         """见证：本服务最后收到的该流链首；与来源服务的证明互相印证。"""
         async with asked.reading() as read:
             await gate(read, asked.actor, asked.action)
-            head = await read.head("heard", f"{source}:{stream}")
+            head = await read.head(*gate_of(source, stream))
         if head.seq == 0:  # a stream whose first event is parked has a gate, and nothing heard
             raise errors.NotFound
         return asked.show({"source": source, "stream": stream, "seq": head.seq, "digest": head.digest.hex()})

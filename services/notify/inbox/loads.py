@@ -8,6 +8,7 @@ from typing import Literal
 from sqlmodel import col, select
 
 from libs.common import errors
+from libs.common.change import gate_of
 from libs.common.permit import Actor
 from libs.common.store.engine import Reader
 from libs.common.store.schema import HeldEvent, ParkedKey, ParkedKeyRow
@@ -66,7 +67,7 @@ async def question(read: Reader, event: str, agency: str) -> Question:
 
 
 async def _progress(read: Reader, stream: str, seq: int) -> Literal["applied", "held", "parked"] | None:
-    gates = await read.heads(("heard", f"{source}:{stream}") for source in _SOURCES)
+    gates = await read.heads(gate_of(source, stream) for source in _SOURCES)
     if any(1 <= seq <= gate.seq for gate in gates):
         return "applied"
     if await read.one(HeldEvent, stream=stream, seq=seq) is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from libs.common.change import Change
+from libs.common.change import Change, gate_of
 from libs.common.clock import Moment
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import Event
@@ -28,7 +28,7 @@ def on_event(known: Known, event: Event | None, heard: Heard, at: Moment) -> Cha
     desk = Desk(
         right=known.one(Right, *right) if right else None,
         early=known.one(EarlyEntries, of[0] if of else heard.stream),
-        gate=known.head(*rules.gate_of(said.SOURCE, of[0])) if of else None,
+        gate=known.head(*gate_of(said.SOURCE, of[0])) if of else None,
     )
     return rules.enter(desk, entry(event, heard), event)
 
@@ -63,7 +63,7 @@ def wants(event: Event | None, heard: Heard) -> Iterable[Want]:
 def streams(event: Event | None, heard: Heard) -> Iterable[tuple[str, str]]:
     """The heads that entering it depends on: how far the case has been heard that it tells of."""
     of = rules.told_of(event)
-    return [rules.gate_of(said.SOURCE, of[0])] if of else []
+    return [gate_of(said.SOURCE, of[0])] if of else []
 
 
 def seen_after(report: Report, now: datetime) -> list[float]:

@@ -95,11 +95,6 @@ def feed_of(stream: str) -> str:
     return next((name for name, feed in FEEDS.items() if feed.kinds and kind in feed.kinds), "")
 
 
-def gate_of(source: str, stream: str) -> tuple[str, str]:
-    """The head under which it is kept how far a source's stream has been heard."""
-    return "heard", f"{source.rpartition('/')[2]}:{stream}"
-
-
 def is_of_county(type_: str) -> bool:
     """Whether every agency of the county sees events of this type: those of the register."""
     return type_ in _COUNTY

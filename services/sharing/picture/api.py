@@ -85,7 +85,7 @@ async def _load_desk(read: Reader, request: Request[RebuildIn | None]) -> Loaded
 
 def _ask(s: tuple[Head, Rebuild | None], request: Request[RebuildIn | None]) -> Change:
     desk, running = s
-    return rules.ask(desk, running, reason=request.reason, by=request.actor, at=request.at)
+    return rules.ask(desk, running, reason=request.actor.reason, by=request.actor, at=request.at)
 
 
 def _asked(change: Change, permit: Permit) -> Rendered:

@@ -13,6 +13,7 @@ from sqlmodel import col
 from sqlmodel import select as select_rows
 from sqlmodel.sql.expression import SelectOfScalar
 
+from libs.common.change import gate_of
 from libs.common.store import schema
 from libs.common.store.engine import Reader
 from services.sharing.feeds import rules as log
@@ -78,7 +79,7 @@ async def next_cases(read: Reader, after: int) -> list[CaseInLog]:
     """The cases that began next behind a position, their gates first; empty at the end of the log."""
     first = select_rows(LogEntryRow).where(col(LogEntryRow.feed) == "cases", col(LogEntryRow.seq) == 1)
     first = first.where(col(LogEntryRow.position) > after).order_by(col(LogEntryRow.position)).limit(CASES)
-    began = {log.gate_of(entry.source, entry.stream): entry for entry in await read.all(LogEntry, first)}
+    began = {gate_of(entry.source, entry.stream): entry for entry in await read.all(LogEntry, first)}
     gates = await read.heads(began)
     told: defaultdict[str, list[LogEntry]] = defaultdict(list)
     for entry in await read.all(LogEntry, _entries_of([entry.stream for entry in began.values()])):
