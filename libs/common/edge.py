@@ -141,19 +141,18 @@ async def command(
             change = verb.decide(loaded.facts, request)
             answer = _answer(request, verb.render(change, permit))
             if isinstance(await store.commit(change.answering(answer)), Committed):
-                await _tell(store, verb.action, change)
+                _log_events(verb.action, change)
                 return Outcome(answer, replayed=False)
             attempt += 1
             await _jitter(attempt)
     raise errors.Busy
 
 
-async def _tell(store: Store, action: str, change: Change) -> None:
-    """Wake the relay, and log which events a request became: its trace is that of the log line."""
+def _log_events(action: str, change: Change) -> None:
+    """Which events a request became: its trace is that of the log line."""
     if change.facts:
         events = [f"{fact.kind}/{fact.id}/{fact.seq}" for fact in change.facts]
         _log.info("committed %s", action, extra={"action": "committed", "for": action, "events": events})
-        await store.grown()
 
 
 def _answer(request: Request[Any], rendered: Rendered) -> Answer:
@@ -273,8 +272,6 @@ async def consume(
                 outcome = await store.commit(change.putting(*unread).under(fence))
             match outcome:
                 case Committed():
-                    if change.facts:
-                        await store.grown()
                     return report
                 case FenceLost():
                     raise Leave
@@ -357,8 +354,6 @@ class _Drain:
                 with _blaming(events):
                     outcome = await self.store.commit(change)
                 if isinstance(outcome, Committed):
-                    if change.facts:
-                        await self.store.grown()
                     return report
                 attempt += 1
                 await _decide_again(attempt, until, events)

@@ -63,6 +63,8 @@ class Store:
         """Store all of `change` or nothing, conditional on every head being as it was read."""
         outcome = await self._engine.commit(change)
         self._told(_RESULTS[type(outcome)])
+        if change.facts and isinstance(outcome, Committed):
+            await self.grown()
         return outcome
 
     def reading(self) -> AbstractAsyncContextManager[Reader]:

@@ -122,7 +122,7 @@ class Rebuilder:
             async with self._store.reading() as read:
                 change = await self._step(read, s, Moment(self._clock.now(), trace))
             if isinstance(await self._store.commit(change), Committed):
-                await self._tell(s.rebuild, change)
+                self._log(s.rebuild, change)
         return True
 
     async def _step(self, read: Reader, s: Rebuilding, at: Moment) -> Change:
@@ -135,9 +135,7 @@ class Rebuilder:
             case _:
                 return rules.clear(s, await loads.outdated(read, s.picture.generation), at=at)
 
-    async def _tell(self, before: Rebuild, change: Change) -> None:
-        if change.facts:
-            await self._store.grown()
+    def _log(self, before: Rebuild, change: Change) -> None:
         after = [row.entry for row in change.rows if isinstance(row.entry, Rebuild)]
         if after and after[0].state != before.state:
             told = {"action": f"rebuild_{after[0].state}", "generation": after[0].generation}
