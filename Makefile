@@ -55,6 +55,8 @@ lock: $(VENV)/check.stamp ## Pin what pyproject.toml asks for, with hashes and n
 		--constraint requirements/run.txt --output-file requirements/test.txt
 	$(COMPILE) --build-deps-for editable --extra engines --extra test --extra check \
 		--constraint requirements/test.txt --output-file requirements/check.txt
+	$(COMPILE) --build-deps-for editable --extra engines --extra test --extra check --extra bench \
+		--constraint requirements/check.txt --output-file requirements/bench.txt
 
 python-is-there:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module" >&2; exit 1; }
