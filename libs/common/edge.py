@@ -439,6 +439,10 @@ def _step(
     try:
         if event.id in condemned:
             raise errors.Poison(condemned[event.id], code="failed")
+        if not event.follows(gate.digest):
+            raise errors.Poison(
+                "此条不接续已收到的上一条：来源的历史被改写，或记录是伪造的", code="not-following"
+            )
         reaction, data = hears.reaction(event)
         step = reaction.react(known, data, event, at) if reaction else Change()
     except (errors.Refusal, errors.Poison) as why:

@@ -9,18 +9,26 @@ JSON holds no floats, so that any standard library writes the same bytes (compar
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
+import orjson
+
+#: Bytes of a digest.
+SIZE = 32
 #: What the first entry of every stream is chained upon.
-GENESIS = bytes(32)
+GENESIS = bytes(SIZE)
+
+_CANONICAL = orjson.OPT_SORT_KEYS
+_EXACT = (str, int, bool, type(None))
 
 
 def canonical(value: Any) -> bytes:
-    """UTF-8 JSON with sorted keys, no spaces and no escapes beyond the needful; floats are refused."""
-    _refuse_floats(value)
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    """UTF-8 JSON with sorted keys, no spaces and no escapes beyond the needful.
+
+    Raises TypeError for what has no canonical form: floats, integers beyond 64 bits, half characters.
+    """
+    _refuse_inexact(value)
+    return orjson.dumps(value, option=_CANONICAL)
 
 
 def private_digest(salt: bytes, private: bytes) -> bytes:
@@ -33,12 +41,14 @@ def chained(previous: bytes, public: bytes, hidden: bytes) -> bytes:
     return hashlib.sha256(previous + hashlib.sha256(public).digest() + hidden).digest()
 
 
-def _refuse_floats(value: Any) -> None:
-    if isinstance(value, float):
-        raise TypeError("floats have no canonical form; use integers or decimal strings")
-    if isinstance(value, dict):
+def _refuse_inexact(value: Any) -> None:
+    """Only what JSON itself knows: a float has many spellings, and a date is no JSON at all."""
+    kind = type(value)
+    if kind is dict:
         for item in value.values():
-            _refuse_floats(item)
-    elif isinstance(value, list | tuple):
+            _refuse_inexact(item)
+    elif kind is list or kind is tuple:
         for item in value:
-            _refuse_floats(item)
+            _refuse_inexact(item)
+    elif kind not in _EXACT:
+        raise TypeError(f"{kind.__name__} has no canonical form; use integers or strings")

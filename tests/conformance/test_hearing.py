@@ -249,6 +249,29 @@ async def test_a_value_that_is_not_json_is_parked_alone(store: Store, value: byt
     assert [record.value for record in await unreadable(store)] == [value]
 
 
+@pytest.mark.parametrize("forged", ["data", "attribute", "chain"])
+async def test_what_does_not_follow_is_parked_until_the_true_one_comes(store: Store, forged: str) -> None:
+    """Every event is checked to go on where its stream's chain ended, not only the newest one."""
+    voice, listener = Voice(), Listener()
+    hearing = Hearing(store, listener)
+    first, true, later = voice.several("thing/a", 3)
+    report = await hearing.take(first, _forged(true, forged), later, voice.say("thing/b"))
+    assert [(event.id, "不接续" in reason) for event, reason in report.parked] == [("thing/a/2", True)]
+    assert await effects(store) == {"thing/a": [1], "thing/b": [1]}
+    await hearing.take(true)
+    await edge.drain(store, listener.hears, ("things", "thing/a"), Clock(), retry=True)
+    assert (await effects(store))["thing/a"] == [1, 2, 3]
+    assert await parked(store) == {}
+
+
+def _forged(said: Outgoing, part: str) -> Outgoing:
+    """The same event with something else in one part of it."""
+    if part == "data":
+        return replace(said, value=said.value.replace(b'"n":', b'"n": '))
+    name, value = {"attribute": ("ce_actedon", b"2020-02-02"), "chain": ("ce_chain", b"00" * 32)}[part]
+    return replace(said, headers=tuple((n, value if n == name else v) for n, v in said.headers))
+
+
 async def test_another_event_under_the_number_heard_last_parks_its_key(store: Store) -> None:
     """Its source was rewritten or set back: what follows would stand on what nobody here has heard."""
     hearing, voice, other = Hearing(store, Listener()), Voice(), Voice()

@@ -10,8 +10,6 @@ from typing import Any
 
 import orjson
 
-from libs.common import proof
-
 # The catalogue fills as the contracts are read.
 from libs.common.contracts import cases, notify, sharing  # noqa: F401
 from libs.common.log import envelope
@@ -41,7 +39,7 @@ def journalled(heard: Heard) -> JournalEntry:
         id=id_,
         seq=heard.seq,
         type=heard.type,
-        public=proof.canonical(heard.public()),
+        public=heard.public(),
         private=b"",
         salt=b"",
         digest=heard.chain,

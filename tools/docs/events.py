@@ -40,6 +40,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "actedon": "the day of the act itself, which the law judges; `YYYY-MM-DD`",
     "correlationid": "the request from which everything here follows",
     "chain": "digest of the stream's chain at this fact, hex: whoever hears the event is a witness",
+    "privatedigest": "commitment to the private record, hex: with it hearers check that the chain goes on",
 }
 
 _OPTIONAL = """Where they apply: `causationid` (the event that caused this one) and `traceparent` (W3C).

@@ -1,7 +1,8 @@
 """The envelope: a fact as a CloudEvents 1.0 event, binary on Kafka, structured over HTTP.
 
-Data is thin: ids, codes and dates. `chain` is the digest of the stream's chain at this fact, so that every
-service that hears it is a witness. A codec of our own on orjson; the CloudEvents SDK is the test's oracle.
+Data is thin: ids, codes and dates. `chain` is the digest of the stream's chain at this fact and
+`privatedigest` the commitment to what was not published: whoever hears an event can check that it follows the
+one before, and is a witness. A codec of our own on orjson; the CloudEvents SDK is the test's oracle.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ REQUIRED = (
     "actedon",
     "correlationid",
     "chain",
+    "privatedigest",
 )
 
 #: What no attribute may hold (CloudEvents 1.0, type String); no database of ours stores a NUL in text.
@@ -64,6 +66,7 @@ class Heard:
     recorded_at: datetime
     acted_on: date
     chain: bytes
+    private_digest: bytes
     trace: Trace
     attributes: Mapping[str, str]
     value: bytes
@@ -73,15 +76,19 @@ class Heard:
         """The head under which a consumer keeps how far it has applied this stream."""
         return gate_of(self.source, self.stream)
 
-    def public(self) -> dict[str, Any]:
-        """The public part as the chain covers it."""
-        names = ("id", "source", "subject", "type", "recordedtime", "actedon", "correlationid")
-        return {
-            **{name: self.attributes[name] for name in names},
-            "causationid": self.attributes.get("causationid", ""),
-            "sequence": self.seq,
-            "data": orjson.loads(self.value),
+    def public(self) -> bytes:
+        """The public part as the chain covers it: canonical JSON, with the data byte for byte as it came."""
+        named = self.attributes
+        before = {name: named.get(name, "") for name in ("actedon", "causationid", "correlationid")}
+        after: dict[str, Any] = {
+            name: named[name] for name in ("id", "recordedtime", "source", "subject", "type")
         }
+        after["sequence"] = self.seq
+        return b'%b,"data":%b,%b' % (proof.canonical(before)[:-1], self.value, proof.canonical(after)[1:])
+
+    def follows(self, previous: bytes) -> bool:
+        """Whether the stream's chain, which ended at `previous`, goes on with exactly this event."""
+        return proof.chained(previous, self.public(), self.private_digest) == self.chain
 
 
 def attributes_of(entry: JournalEntry) -> tuple[dict[str, str], Any]:
@@ -96,6 +103,7 @@ def attributes_of(entry: JournalEntry) -> tuple[dict[str, str], Any]:
         "partitionkey": attributes["subject"],
         "dataclassification": CLASSIFICATION,
         "chain": entry.digest.hex(),
+        "privatedigest": proof.private_digest(entry.salt, entry.private).hex(),
     }
     if entry.traceparent:
         attributes["traceparent"] = entry.traceparent
@@ -136,7 +144,11 @@ def read(record: Record) -> Heard:
 def read_structured(event: Mapping[str, Any]) -> Heard:
     """A structured CloudEvent, as a journal gives it, as an event. Raises Unreadable."""
     attributes = {name: value for name, value in event.items() if name != "data" and isinstance(value, str)}
-    return _heard(attributes, proof.canonical(event.get("data")))
+    try:
+        value = proof.canonical(event.get("data"))
+    except TypeError as error:
+        raise Unreadable(f"数据没有规范形式：{error}") from error
+    return _heard(attributes, value)
 
 
 def restored(attributes: Mapping[str, str], value: bytes) -> Heard:
@@ -159,6 +171,7 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
             recorded_at=datetime.fromisoformat(attributes["recordedtime"]),
             acted_on=date.fromisoformat(attributes["actedon"]),
             chain=bytes.fromhex(attributes["chain"]),
+            private_digest=bytes.fromhex(attributes["privatedigest"]),
             trace=Trace(attributes["correlationid"], attributes["id"], attributes.get("traceparent", "")),
             attributes=dict(attributes),
             value=value,
@@ -168,8 +181,10 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
         raise Unreadable(f"属性或数据无法解析：{error}") from error
     if heard.id != f"{heard.stream}/{heard.seq}":
         raise Unreadable("id 不是由 subject 和 sequence 组成的")
-    if not 1 <= heard.seq < 1 << 31 or len(heard.chain) != 32 or heard.recorded_at.tzinfo is None:
-        raise Unreadable("sequence、chain 或 recordedtime 不在允许范围内")
+    if not 1 <= heard.seq < 1 << 31 or heard.recorded_at.tzinfo is None:
+        raise Unreadable("sequence 或 recordedtime 不在允许范围内")
+    if not len(heard.chain) == len(heard.private_digest) == proof.SIZE:
+        raise Unreadable("chain 或 privatedigest 不是 SHA-256 摘要")
     return heard
 
 

@@ -37,6 +37,7 @@ _KEPT = (
     "dataclassification",
     "traceparent",
     "chain",
+    "privatedigest",
 )
 
 _SEQ = re.compile(r"[0-9]{1,9}")
