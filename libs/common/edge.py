@@ -124,7 +124,11 @@ class Outcome:
 async def command(
     store: Store, verb: Verb[S, B], request: Request[B], *, patience: float = PATIENCE
 ) -> Outcome:
-    """Do `verb` once, whoever else tries the same. Raises a Refusal, which commits nothing, or Busy."""
+    """Do `verb` once, whoever else tries the same. Raises a Refusal, which commits nothing, or Busy.
+
+    The stored answer is looked up where the verb comes to nothing: a key that was used refuses a second
+    commit, and had a twin committed in between, its success must not be told as a refusal.
+    """
     until = monotonic() + patience
     attempt = 0
     async with store.streams(verb.names(request)):
@@ -132,20 +136,34 @@ async def command(
             async with store.reading() as read:
                 loaded = await verb.load(read, request)
             permit = verb.permit(request.actor, verb.action, loaded.situation)
-            # After the load: had a twin committed in between, its success must not be told as a refusal.
-            if old := await store.answered(request.scope, request.key):
-                if old.request != request.digest:
-                    raise errors.KeyReused
-                return Outcome(old, replayed=True)
-            request.check_if_match(loaded.version, needed=verb.conditional)
-            change = verb.decide(loaded.facts, request)
-            answer = _answer(request, verb.render(change, permit))
-            if isinstance(await store.commit(change.answering(answer)), Committed):
-                _log_events(verb.action, change)
-                return Outcome(answer, replayed=False)
+            try:
+                request.check_if_match(loaded.version, needed=verb.conditional)
+                change = verb.decide(loaded.facts, request)
+                answer = _answer(request, verb.render(change, permit))
+            except errors.Refusal:
+                if old := await _replayed(store, request):
+                    return old
+                if await read.stands():
+                    raise
+            else:
+                if isinstance(await store.commit(change.answering(answer)), Committed):
+                    _log_events(verb.action, change)
+                    return Outcome(answer, replayed=False)
+                if old := await _replayed(store, request):
+                    return old
             attempt += 1
             await _jitter(attempt)
     raise errors.Busy
+
+
+async def _replayed(store: Store, request: Request[Any]) -> Outcome | None:
+    """The answer that was committed under this key, if there is one. Raises KeyReused."""
+    old = await store.answered(request.scope, request.key)
+    if old is None:
+        return None
+    if old.request != request.digest:
+        raise errors.KeyReused
+    return Outcome(old, replayed=True)
 
 
 def _log_events(action: str, change: Change) -> None:

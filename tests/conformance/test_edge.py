@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -74,6 +74,8 @@ class Adding:
     queue: bool = True
     #: What another process does just before each load.
     before_load: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
+    #: What another process does after the head was read, and before the row is.
+    amid_load: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
 
     @property
     def verb(self) -> edge.Verb[Known, Add]:
@@ -91,6 +93,8 @@ class Adding:
         while self.before_load:
             await self.before_load.pop()()
         head = await read.head("thing", request.body.thing)
+        while self.amid_load:
+            await self.amid_load.pop()()
         thing = await read.one(Thing, id=request.body.thing) or Thing(id=request.body.thing)
         return edge.Loaded(thing, Known(head, thing), version=head.version or None)
 
@@ -213,8 +217,35 @@ async def test_a_replay_asks_whether_the_caller_still_may(store: Store) -> None:
         await edge.command(store, adding.verb, asking())
     adding.strangers = set()
     assert (await edge.command(store, adding.verb, asking())).replayed
-    assert adding.decided == ["k"]
     assert len(adding.permitted) == 3
+    async with store.reading() as read:
+        assert (await read.head("thing", "a")).version == 1
+
+
+async def test_no_refusal_is_told_of_what_was_never_so(database: Database) -> None:
+    """The row was read while it was full, the head before and after: together they never were."""
+    store, adding = database.open(), Adding(limit=1)
+
+    async def full_for_a_moment() -> None:
+        other, head = database.open(), Head("thing", "a")
+        await other.commit(counted(head, thing=Thing(id="a", count=1)))
+
+    async def empty_again() -> None:
+        async with store.reading() as read:
+            head = await read.head("thing", "a")
+        await database.open().commit(counted(head, thing=Thing(id="a", count=0)))
+
+    adding.amid_load = [full_for_a_moment]
+    deciding = adding.verb.decide
+
+    def decide(known: Known, request: edge.Request[Add]) -> Change:
+        if len(adding.decided) == 0:
+            adding.before_load = [empty_again]
+        return deciding(known, request)
+
+    outcome = await edge.command(store, replace(adding.verb, decide=decide), asking())
+    assert (outcome.replayed, body_of(outcome)) == (False, {"count": 1})
+    assert adding.decided == ["k", "k"]
 
 
 async def test_one_who_may_not_learns_nothing_of_the_state(store: Store) -> None:

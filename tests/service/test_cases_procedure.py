@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sqlalchemy import Executable
 from libs.common.change import Change
 from libs.common.clock import Moment, Trace
 from libs.common.permit import Actor, Role
-from libs.common.store.engine import Engine, Outcome, Reader, Rows
+from libs.common.store.engine import Engine, Key, Lookup, Outcome, Rows
 from services.cases.register import loads, rules
 from tests import county
 from tests.county import DEPARTMENT, GRANTED, OFFICE, OFFICERS, TOWNSHIP, WITHHELD, County
@@ -48,8 +47,11 @@ class Overtaken:
     async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         return await self.engine.run(statement, parameters)
 
-    def reading(self) -> AbstractAsyncContextManager[Reader]:
-        return self.engine.reading()
+    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        return await self.engine.find(lookup, keys)
+
+    async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+        return await self.engine.fetch(statement, parameters)
 
     async def announce(self) -> None:
         await self.engine.announce()

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import Column, Executable, select, tuple_
+from sqlalchemy import Column, Executable, select
 from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
-from libs.common.change import Change, Fact, Head, Write
+from libs.common.change import NEW, Change, Fact, Head, Write
 from libs.common.store import schema
 
 P = TypeVar("P", bound=schema.Entry)
 
 #: Rows of an answer, each a mapping from column to value.
 Rows = Sequence[Mapping[Any, Any]]
-Fetch = Callable[[Executable, Mapping[str, Any] | None], Awaitable[Rows]]
+#: Values of some columns, by which rows are looked up: text and whole numbers, which every driver takes.
+Key = tuple[Any, ...]
+
+
+class Lookup(NamedTuple):
+    """What is looked up: the rows of a table by the values of these columns."""
+
+    table: str
+    columns: tuple[str, ...]
+
+
+_HEAD = Lookup("heads", ("kind", "id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,44 +97,60 @@ class Known:
 
 
 class Reader:
-    """Reads in one go. Read a stream's head before its rows: then a row that moved shows as a conflict."""
+    """Reads in one go; the same lookup is answered the same way twice.
 
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
+    Read a stream's head before its rows: then a row that moved shows as a conflict, or by `stands`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._found: dict[tuple[Lookup, Key], Rows] = {}
+
+    async def __aenter__(self) -> Reader:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """What is remembered is this reading's own; there is nothing to give back."""
 
     async def rows(self, statement: Executable, **parameters: Any) -> Rows:
         """The answer's rows as mappings."""
-        return await self._fetch(statement, parameters or None)
+        return await self._engine.fetch(statement, parameters or None)
 
     async def head(self, kind: str, id: str) -> Head:
         """The stream's head, a new one if it does not exist."""
-        found = await self.heads([(kind, id)])
-        return found[0] if found else Head(kind, id)
+        found = await self._look_up(_HEAD, (kind, id))
+        return Head(**found[0]) if found else Head(kind, id)
 
     async def heads(self, streams: Iterable[tuple[str, str]]) -> list[Head]:
         """The heads of those streams that exist."""
-        names = list(streams)
-        if not names:
-            return []
-        table = schema.table(schema.HeadRow)
-        statement = select(table).where(tuple_(table.c.kind, table.c.id).in_(names))
-        return [Head(**row) for row in await self._fetch(statement, None)]
+        keys = list(dict.fromkeys(streams))
+        every = await self._engine.find(_HEAD, keys) if keys else []
+        self._found.update(zip(((_HEAD, key) for key in keys), every, strict=True))
+        return [Head(**row) for rows in every for row in rows]
 
-    async def one(self, entry: type[P], **key: Any) -> P | None:
+    async def stands(self) -> bool:
+        """Whether every head that was read is still as it was, and with it the rows that were read after."""
+        read = {key: rows for (lookup, key), rows in self._found.items() if lookup is _HEAD}
+        now = await self._engine.find(_HEAD, list(read)) if read else []
+        return all(_version(rows) == _version(again) for rows, again in zip(read.values(), now, strict=True))
+
+    async def one(self, entry: type[P], **equal: Any) -> P | None:
         """The row with these values, or None."""
-        found = await self.all(entry, select(table_of(entry)).filter_by(**key).limit(1))
+        found = await self.all(entry, **equal)
         return found[0] if found else None
 
-    async def all(self, entry: type[P], statement: Executable | None = None) -> list[P]:
-        """Rows as plain entries; without a statement, the whole table."""
-        if statement is None:
-            statement = select(table_of(entry))
-        return [entry.model_construct(**row) for row in await self._fetch(statement, None)]
+    async def all(self, entry: type[P], statement: Executable | None = None, **equal: Any) -> list[P]:
+        """Rows as plain entries: those with these values, or that a statement selects, or the whole table."""
+        if equal:
+            found = await self._look_up(Lookup(entry.TABLE, tuple(equal)), tuple(equal.values()))
+        else:
+            found = await self.rows(select(table_of(entry)) if statement is None else statement)
+        return [entry.model_construct(**row) for row in found]
 
     async def known(self, streams: Iterable[tuple[str, str]], wants: Iterable[Want]) -> Known:
         """Heads first, then the wanted rows, one query per table."""
-        heads = await self.heads(dict.fromkeys(streams))
-        keys: dict[type[schema.Entry], dict[tuple[Any, ...], None] | None] = {}
+        heads = await self.heads(streams)
+        keys: dict[type[schema.Entry], dict[Key, None] | None] = {}
         for want in wants:
             if want.key is None or keys.get(want.entry, {}) is None:
                 keys[want.entry] = None
@@ -132,11 +158,23 @@ class Reader:
                 keys.setdefault(want.entry, {})[want.key] = None  # type: ignore[index]
         entries: list[schema.Entry] = []
         for entry, wanted in keys.items():
-            table = table_of(entry)
-            columns = tuple_(*(table.c[name] for name in entry.KEY))
-            chosen = select(table) if wanted is None else select(table).where(columns.in_(list(wanted)))
-            entries += await self.all(entry, chosen)
+            if wanted is None:
+                entries += await self.all(entry)
+            else:
+                every = await self._engine.find(Lookup(entry.TABLE, entry.KEY), list(wanted))
+                entries += [entry.model_construct(**row) for rows in every for row in rows]
         return Known(heads, entries)
+
+    async def _look_up(self, lookup: Lookup, key: Key) -> Rows:
+        found = self._found.get((lookup, key))
+        if found is None:
+            (found,) = await self._engine.find(lookup, [key])
+            self._found[lookup, key] = found
+        return found
+
+
+def _version(rows: Rows) -> int:
+    return rows[0]["version"] if rows else NEW
 
 
 class Engine(Protocol):
@@ -151,8 +189,11 @@ class Engine(Protocol):
     async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         """One writing statement in a transaction of its own."""
 
-    def reading(self) -> AbstractAsyncContextManager[Reader]:
-        """A reader on one connection, given back at the end."""
+    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        """For each key its rows, in the order of the table's own key."""
+
+    async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+        """What a reading statement answers."""
 
     async def announce(self) -> None:
         """Tell other processes that the journal has grown; may be lost."""
@@ -184,6 +225,12 @@ def writes(change: Change) -> list[Writes]:
     return [(table, Write(write), rows) for (table, write), rows in sorted(groups.items())]
 
 
+@lru_cache(maxsize=256)
+def columns_of(table: str) -> tuple[Column[Any], ...]:
+    """The columns of a table, in its order."""
+    return tuple(SQLModel.metadata.tables[table].columns)
+
+
 @lru_cache(maxsize=512)
 def written_columns(table: str, write: Write) -> tuple[tuple[Column[Any], ...], tuple[Column[Any], ...]]:
     """The columns that a write gives values for, and the key among them.
@@ -206,22 +253,40 @@ def upsert(columns: Sequence[Column[Any]], keys: Sequence[Column[Any]]) -> str:
 
 
 class Binder:
-    """Turns a row's values into what one driver takes, with the processors of SQLAlchemy's types."""
+    """Turns values into what one driver takes, and back, with the processors of SQLAlchemy's types."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._processors: dict[tuple[Column[Any], ...], list[tuple[str, Any]]] = {}
+        self._binding: dict[tuple[Column[Any], ...], list[tuple[str, Any]]] = {}
+        self._reading: dict[tuple[Column[Any], ...], tuple[list[str], list[tuple[str, Any]]]] = {}
 
     def values(self, columns: tuple[Column[Any], ...], row: Mapping[str, Any]) -> list[Any]:
         """The values of `row` in the order of `columns`."""
-        processors = self._processors.get(columns)
+        processors = self._binding.get(columns)
         if processors is None:
-            processors = [(column.name, self._processor(column)) for column in columns]
-            self._processors[columns] = processors
+            processors = [
+                (column.name, self._type(column).bind_processor(self._dialect)) for column in columns
+            ]
+            self._binding[columns] = processors
         return [process(row[name]) if process else row[name] for name, process in processors]
 
-    def _processor(self, column: Column[Any]) -> Any:
-        return column.type.dialect_impl(self._dialect).bind_processor(self._dialect)
+    def row(self, columns: tuple[Column[Any], ...], values: Iterable[Any]) -> dict[str, Any]:
+        """The row that the driver gave as values in the order of `columns`."""
+        processors = self._reading.get(columns)
+        if processors is None:
+            every = [
+                (column.name, self._type(column).result_processor(self._dialect, None)) for column in columns
+            ]
+            processors = [column.name for column in columns], [one for one in every if one[1]]
+            self._reading[columns] = processors
+        names, processed = processors
+        row = dict(zip(names, values, strict=True))
+        for name, process in processed:
+            row[name] = process(row[name])
+        return row
+
+    def _type(self, column: Column[Any]) -> Any:
+        return column.type.dialect_impl(self._dialect)
 
 
 def _fields(value: Any) -> dict[str, Any]:

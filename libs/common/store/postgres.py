@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import Executable
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import Executable, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -24,14 +24,17 @@ from libs.common.store.engine import (
     Committed,
     Conflict,
     FenceLost,
+    Key,
+    Lookup,
     Outcome,
-    Reader,
     Rows,
+    columns_of,
     upsert,
     writes,
     written_columns,
 )
 from libs.common.store.grouping import GroupCommit
+from libs.common.store.lookups import Lookups
 
 #: A Change with more locks and rows than this is written as a transaction: its shape would not come again.
 ONE_STATEMENT = 48
@@ -81,9 +84,11 @@ class PostgresEngine:
                 "server_settings": {"statement_timeout": "20000", "lock_timeout": "10000"},
             },
         )
+        event.listen(self._db.sync_engine, "checkout", _refuse_closed)
         self._announcing: asyncio.Task[None] | None = None
         self._has_grown = False
         self._group = GroupCommit(self._commit_alone, self._commit_together)
+        self._lookups = Lookups(self._find)
 
     async def commit(self, change: Change) -> Outcome:
         if statement.may_share(change) and _size(change) <= ONE_STATEMENT:
@@ -96,16 +101,13 @@ class PostgresEngine:
                 answer = await connection.execute(statement, parameters)
                 return [dict(row) for row in answer.mappings()] if answer.returns_rows else []
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Reader]:
+    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        return await self._lookups.find(lookup, keys)
+
+    async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         with _Translated():
             async with self._db.connect() as connection:
-
-                async def fetch(statement: Executable, parameters: Mapping[str, Any] | None) -> Rows:
-                    with _Translated():
-                        return (await connection.execute(statement, parameters)).mappings().all()
-
-                yield Reader(fetch)
+                return (await connection.execute(statement, parameters)).mappings().all()
 
     async def announce(self) -> None:
         """NOTIFY after the commit, in its own time; those that come meanwhile share the next one."""
@@ -128,9 +130,20 @@ class PostgresEngine:
 
     async def close(self) -> None:
         await self._group.finish()
+        await self._lookups.finish()
         if self._announcing:
             await asyncio.gather(self._announcing, return_exceptions=True)
         await self._db.dispose()
+
+    async def _find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        prepared = statement.found(lookup, keys)
+        async with self._driver() as connection:
+            records = await connection.fetch(prepared.text, *prepared.parameters)
+        columns = columns_of(lookup.table)
+        found: list[list[dict[str, Any]]] = [[] for _ in keys]
+        for nth, *values in records:
+            found[nth - 1].append(statement.BIND.row(columns, values))
+        return found
 
     async def _commit_alone(self, change: Change) -> Outcome:
         async with self._driver() as connection:
@@ -185,6 +198,12 @@ class _Translated:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, _DOWN) or _is_down(cause):
             raise errors.Transient("数据库暂不可用") from error
+
+
+def _refuse_closed(pooled: Any, *_: object) -> None:
+    """After a restart of the server every connection of the pool is dead: one knows for all."""
+    if pooled.driver_connection.is_closed():
+        raise InvalidatePoolError
 
 
 def _is_down(error: BaseException | None) -> bool:

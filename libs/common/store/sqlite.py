@@ -11,8 +11,7 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ import sqlalchemy
 from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
+from sqlmodel import SQLModel
 
 from libs.common import errors
 from libs.common.change import Change, Fence, Numbered, Write, in_lock_order
@@ -30,9 +30,11 @@ from libs.common.store.engine import (
     Committed,
     Conflict,
     FenceLost,
+    Key,
+    Lookup,
     Outcome,
-    Reader,
     Rows,
+    columns_of,
     upsert,
     writes,
     written_columns,
@@ -110,17 +112,16 @@ class SqliteEngine:
 
         return cast(Rows, await self._submit(work))
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Reader]:
-        async def fetch(statement: Executable, parameters: Mapping[str, Any] | None) -> Rows:
-            try:
-                return self._reader.execute(statement, parameters).mappings().all()
-            except DBAPIError as error:
-                if _is_down(error.orig):
-                    raise errors.Transient(f"数据库不可用：{error.orig}") from error
-                raise
+    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        columns = columns_of(lookup.table)
+        reader, text = _raw(self._reader), _found(lookup)
+        with _Translated():
+            every = [reader.execute(text, key).fetchall() for key in keys]
+        return [[_BIND.row(columns, row) for row in rows] for rows in every]
 
-        yield Reader(fetch)
+    async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+        with _Translated():
+            return self._reader.execute(statement, parameters).mappings().all()
 
     async def announce(self) -> None:
         """There is no other process."""
@@ -195,6 +196,18 @@ def _run_job(raw: sqlite3.Connection, connection: sqlalchemy.Connection, job: _J
     return Conflict() if getattr(result, "sqlite_errorcode", None) in _TAKEN else result
 
 
+class _Translated:
+    """Turns "the file cannot be read now" into errors.Transient."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if _is_down(cause):
+            raise errors.Transient(f"数据库不可用：{cause}") from error
+
+
 def _is_down(error: BaseException | None) -> TypeGuard[sqlite3.Error]:
     is_ours = isinstance(error, sqlite3.OperationalError)
     return is_ours and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DOWN
@@ -249,6 +262,16 @@ def _number(raw: sqlite3.Connection, row: Numbered) -> None:
     columns, _ = written_columns(row.table, Write.INSERT)
     values = _BIND.values(columns, {**row.values, "position": position})
     raw.execute(_statement(row.table, Write.INSERT), values)
+
+
+@lru_cache(maxsize=256)
+def _found(lookup: Lookup) -> str:
+    """The text that finds the rows of one key."""
+    table = SQLModel.metadata.tables[lookup.table]
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    equal = " AND ".join(f'"{name}" = ?' for name in lookup.columns)
+    order = ", ".join(f'"{key.name}"' for key in table.primary_key)
+    return f"SELECT {names} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
 
 
 @lru_cache(maxsize=512)

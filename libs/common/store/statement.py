@@ -17,9 +17,10 @@ from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
+from sqlmodel import SQLModel
 
 from libs.common.change import Change, Head, Write, in_lock_order
-from libs.common.store.engine import Binder, Writes, upsert, writes, written_columns
+from libs.common.store.engine import Binder, Key, Lookup, Writes, upsert, writes, written_columns
 
 DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 BIND = Binder(DIALECT)
@@ -51,6 +52,25 @@ def one(change: Change) -> Statement:
         numbered=tuple((row.counter, row.table) for row in change.numbered),
     )
     return Statement(_text_of_one(shape), _scalars(change, groups))
+
+
+def found(lookup: Lookup, keys: Sequence[Key]) -> Statement:
+    """The statement that finds the rows of these keys; each row begins with the number of its key, from 1."""
+    return Statement(_text_of_found(lookup), _transposed(keys, len(lookup.columns)))
+
+
+@lru_cache(maxsize=256)
+def _text_of_found(lookup: Lookup) -> str:
+    table = SQLModel.metadata.tables[lookup.table]
+    columns = [table.columns[name] for name in lookup.columns]
+    wanted = _unnest((_type(column) for column in columns), count(1))
+    equal = " AND ".join(f't."{column.name}" = k."{column.name}"' for column in columns)
+    values = ", ".join(f't."{column.name}"' for column in table.columns)
+    order = ", ".join(["k.nth", *(f't."{key.name}"' for key in table.primary_key)])
+    return (
+        f"SELECT k.nth, {values} FROM {wanted} WITH ORDINALITY AS k ({_names(columns)}, nth)"
+        f" JOIN {lookup.table} t ON {equal} ORDER BY {order}"
+    )
 
 
 class _Shape(NamedTuple):

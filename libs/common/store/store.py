@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,11 +13,12 @@ from sqlalchemy import bindparam, func, select, text, update
 
 from libs.common.change import Answer, Change
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Conflict, Engine, FenceLost, Outcome, Reader
+from libs.common.store.engine import Committed, Conflict, Engine, FenceLost, Lookup, Outcome, Reader
 
 _JOURNAL = schema.table(schema.JournalRow)
 _ANSWERS = schema.table(schema.AnswerRow)
 _LEASES = schema.table(schema.LeaseRow)
+_ANSWER = Lookup("answers", ("scope", "key"))
 
 #: How a commit may end, as operators count it.
 Result = Literal["committed", "conflict", "fence_lost"]
@@ -67,8 +68,9 @@ class Store:
             await self.grown()
         return outcome
 
-    def reading(self) -> AbstractAsyncContextManager[Reader]:
-        return self._engine.reading()
+    def reading(self) -> Reader:
+        """To be entered with `async with`."""
+        return Reader(self._engine)
 
     @asynccontextmanager
     async def streams(self, names: Iterable[str]) -> AsyncIterator[None]:
@@ -92,9 +94,7 @@ class Store:
 
     async def answered(self, scope: str, key: str) -> Answer | None:
         """The committed answer under this Idempotency-Key, if there is one."""
-        statement = select(_ANSWERS).where(_ANSWERS.c.scope == scope, _ANSWERS.c.key == key)
-        async with self.reading() as read:
-            found = await read.rows(statement)
+        (found,) = await self._engine.find(_ANSWER, [(scope, key)])
         return Answer(**found[0]) if found else None
 
     def on_growth(self, wake: Callable[[], None]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy import select as select_columns
-from sqlmodel import col, select
 
 from libs.common import errors
 from libs.common.permit import Actor, Permit
@@ -15,7 +14,7 @@ from libs.common.store.engine import Reader, table_of
 from libs.common.web import paging
 from services.cases import access
 from services.cases.intake.rules import CaseFile
-from services.cases.intake.tables import Case, Party, PartyRow
+from services.cases.intake.tables import Case, Party
 from services.cases.register import loads as register
 
 
@@ -25,7 +24,7 @@ async def case_file(read: Reader, case: str) -> CaseFile:
     row = await read.one(Case, id=case)
     if row is None:
         raise errors.NotFound
-    parties = await read.all(Party, select(PartyRow).where(col(PartyRow.case) == case))
+    parties = await read.all(Party, case=case)
     return CaseFile(head, row, tuple(parties))
 
 

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from sqlmodel import col, select
-
 from libs.common.permit import Actor
 from libs.common.store.engine import Reader
 from services.cases import access
 from services.cases.people.rules import Crew, Enrolment, certified
-from services.cases.people.tables import Officer, OfficerRow
+from services.cases.people.tables import Officer
 from services.cases.register import loads as register
 
 
 async def crew(read: Reader, named: Sequence[str]) -> Crew:
     """The officers named for an act; those that do not exist are left out."""
     heads = await read.heads([("officer", officer) for officer in named])
-    known = select(OfficerRow).where(col(OfficerRow.id).in_(named))
-    officers = await read.all(Officer, known) if named else []
-    return Crew(tuple(named), tuple(officers), tuple(heads))
+    officers = [await read.one(Officer, id=officer) for officer in named]
+    return Crew(tuple(named), tuple(officer for officer in officers if officer), tuple(heads))
 
 
 async def available(read: Reader, agency: str, day: date) -> Crew:
     """All officers of an agency who may act on `day`, as if an act named them."""
-    everyone = await read.all(Officer, select(OfficerRow).where(col(OfficerRow.agency) == agency))
+    everyone = await read.all(Officer, agency=agency)
     fit = certified(everyone, day)
     return Crew(tuple(officer.id for officer in fit), tuple(fit), ())
 

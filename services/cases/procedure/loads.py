@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from sqlmodel import col, select
-
 from libs.common.change import Head
 from libs.common.store.engine import Reader
 from services.cases.intake.rules import CaseFile
-from services.cases.intake.tables import Handler, HandlerRow
+from services.cases.intake.tables import Handler
 from services.cases.people import loads as people
 from services.cases.people.rules import Crew
 from services.cases.procedure import rules
@@ -39,7 +37,7 @@ async def outlook(read: Reader, file: CaseFile, *, day: date) -> Proceeding:
 async def _with_crew(read: Reader, file: CaseFile, crew: Crew, number: Head) -> Proceeding:
     holder = await register.agency(read, file.case.holder)
     assert holder is not None  # an agency is never taken out of the register
-    handlers = await read.all(Handler, select(HandlerRow).where(col(HandlerRow.case) == file.case.id))
+    handlers = await read.all(Handler, case=file.case.id)
     return Proceeding(
         file=file,
         agency=holder,

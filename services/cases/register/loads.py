@@ -17,7 +17,7 @@ from libs.common.store.schema import Entry
 from libs.common.web import paging
 from services.cases import access
 from services.cases.register.rules import Competence, Standing
-from services.cases.register.tables import Agency, AgencyRow, Grant, GrantRow, Power, power_of
+from services.cases.register.tables import Agency, AgencyRow, Grant, Power, power_of
 
 E = TypeVar("E", bound=Entry)
 
@@ -50,7 +50,7 @@ async def competence(read: Reader, power: str) -> Competence:
     return Competence(
         head=head,
         power=await read.one(Power, code=power),
-        grants=tuple(await read.all(Grant, select(GrantRow).where(col(GrantRow.power) == power))),
+        grants=tuple(await read.all(Grant, power=power)),
     )
 
 

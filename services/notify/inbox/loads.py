@@ -11,7 +11,7 @@ from libs.common import errors
 from libs.common.change import gate_of
 from libs.common.permit import Actor
 from libs.common.store.engine import Reader
-from libs.common.store.schema import HeldEvent, ParkedKey, ParkedKeyRow
+from libs.common.store.schema import HeldEvent, ParkedKey
 from services.notify import access
 from services.notify.inbox.rules import Batch, NoticeFile, Question
 from services.notify.inbox.tables import Notice, NoticeRow, WaitingNotice
@@ -51,7 +51,7 @@ async def question(read: Reader, event: str, agency: str) -> Question:
     stream, _, number = event.rpartition("/")
     if not (stream and number.isascii() and number.isdecimal() and len(number) < 10):
         raise errors.NotFound
-    told = await read.all(Notice, select(NoticeRow).where(col(NoticeRow.event) == event))
+    told = await read.all(Notice, event=event)
     own = [notice for notice in told if notice.agency == agency]
     unplaced = await read.one(Unroutable, event=event)
     known = select(NoticeRow).where(col(NoticeRow.agency) == agency, col(NoticeRow.about) == stream).limit(1)
@@ -72,5 +72,5 @@ async def _progress(read: Reader, stream: str, seq: int) -> Literal["applied", "
         return "applied"
     if await read.one(HeldEvent, stream=stream, seq=seq) is None:
         return None
-    parked = await read.all(ParkedKey, select(ParkedKeyRow).where(col(ParkedKeyRow.stream) == stream))
+    parked = await read.all(ParkedKey, stream=stream)
     return "parked" if parked else "held"

@@ -1,0 +1,100 @@
+"""Lookups that are put together: each caller gets its own rows, or its own error, as if it had been alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from libs.common import errors
+from libs.common.change import Change, Head
+from libs.common.store import lookups
+from libs.common.store.engine import Key, Lookup, Rows
+from libs.common.store.lookups import Lookups
+from libs.common.store.store import Store
+from tests.conformance.things import Thing
+
+pytestmark = pytest.mark.anyio
+
+THING = Lookup("t_things", ("id",))
+BAD = ("bad",)
+
+
+class Table:
+    """A database whose statements wait until they are let go, one after the other."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[Key]] = []
+        self.gate = asyncio.Semaphore(0)
+        self.error: type[Exception] = ValueError
+
+    async def ask(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        self.asked.append(list(keys))
+        await self.gate.acquire()
+        if BAD in keys:
+            raise self.error
+        return [[{"id": key[0]}] if key[0] != "none" else [] for key in keys]
+
+
+async def everyone(table: Table, *names: str) -> list[Rows | BaseException]:
+    """All ask at once, while as many statements as may be are under way."""
+    queue = Lookups(table.ask)
+    busy = [asyncio.create_task(queue.find(THING, [(f"busy{n}",)])) for n in range(lookups.LANES)]
+    await asyncio.sleep(0)
+    asking = [asyncio.create_task(queue.find(THING, [(name,)])) for name in names]
+    await asyncio.sleep(0)
+    for _ in range(lookups.LANES + 2 * len(names)):
+        table.gate.release()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    await asyncio.gather(*busy)
+    await queue.finish()
+    return [answer if isinstance(answer, BaseException) else answer[0] for answer in answers]
+
+
+async def test_those_that_wait_share_a_statement_and_equal_ones_a_key() -> None:
+    table = Table()
+    assert await everyone(table, "a", "b", "a", "none") == [[{"id": "a"}], [{"id": "b"}], [{"id": "a"}], []]
+    assert table.asked[lookups.LANES :] == [[("a",), ("b",), ("none",)]]
+
+
+async def test_one_that_spoils_the_statement_fails_alone() -> None:
+    answers = await everyone(Table(), "a", "bad", "b")
+    assert (answers[0], answers[2]) == ([{"id": "a"}], [{"id": "b"}])
+    assert isinstance(answers[1], ValueError)
+
+
+async def test_a_database_that_is_away_is_away_for_each() -> None:
+    table = Table()
+    table.error = errors.Transient
+    answers = await everyone(table, "bad", "bad")
+    assert [type(answer) for answer in answers] == [errors.Transient, errors.Transient]
+
+
+async def test_who_leaves_takes_nobody_along() -> None:
+    table = Table()
+    queue = Lookups(table.ask)
+    busy = [asyncio.create_task(queue.find(THING, [("busy",)])) for _ in range(lookups.LANES)]
+    await asyncio.sleep(0)
+    leaving, staying = (asyncio.create_task(queue.find(THING, [("a",)])) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    for _ in range(lookups.LANES + 1):
+        table.gate.release()
+    assert await staying == [[{"id": "a"}]]
+    await asyncio.gather(*busy)
+    await queue.finish()
+
+
+async def test_many_at_once_each_find_their_own(store: Store) -> None:
+    things = [Thing(id=f"thing {n}", count=n) for n in range(200)]
+    heads = [Head("thing", thing.id) for thing in things]
+    await store.commit(Change().owning(*heads).inserting(*things))
+
+    async def look(n: int) -> tuple[int | None, int]:
+        async with store.reading() as read:
+            found = await read.one(Thing, id=f"thing {n}")
+            return (found.count if found else None), (await read.head("thing", f"thing {n}")).version
+
+    found = await asyncio.gather(*map(look, range(-50, 200)))
+    assert found == [(None, 0)] * 50 + [(n, 1) for n in range(200)]
