@@ -7,7 +7,7 @@ one can look at it, merge it with others, throw it away or decide again: nothing
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from enum import Enum
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -171,18 +171,18 @@ class Change:
     def numbering(self, counter: str, *entries: Entry) -> Change:
         """Append rows that take the next positions of `counter`, dense and in commit order."""
         more = tuple(Numbered(counter, entry.TABLE, entry.columns) for entry in entries)
-        return replace(self, numbered=self.numbered + more)
+        return self._with(numbered=self.numbered + more)
 
     def answering(self, answer: Answer) -> Change:
-        return replace(self, answer=answer)
+        return self._with(answer=answer)
 
     def under(self, fence: Fence) -> Change:
-        return replace(self, fence=fence)
+        return self._with(fence=fence)
 
     def ending(self, head: Head, *, seq: int, digest: bytes) -> Change:
         """Move the end of an own stream that holds no facts here (a gate over another service's stream)."""
         moved = replace(head, seq=seq, digest=digest)
-        return replace(self.owning(head), ends={**self.ends, head.stream: moved})
+        return self.owning(head)._with(ends={**self.ends, head.stream: moved})
 
     def telling(
         self,
@@ -234,7 +234,7 @@ class Change:
             acted_on=day,
             trace=at.trace,
         )
-        return replace(self.owning(on), facts=(*self.facts, fact))
+        return self.owning(on)._with(facts=(*self.facts, fact))
 
     def end_of(self, head: Head) -> Head:
         """Where the stream will end after this Change: the last fact told on it, or `head` itself."""
@@ -291,6 +291,13 @@ class Change:
         own = tuple(head for change in changes for head in change.own)
         return together._locking(own, tuple(head for change in changes for head in change.relied))
 
+    def _with(self, **changed: Any) -> Change:
+        """A copy; `dataclasses.replace` would look at every field anew each time."""
+        copy = object.__new__(Change)
+        for name in _FIELDS:
+            object.__setattr__(copy, name, changed[name] if name in changed else getattr(self, name))
+        return copy
+
     def _locking(self, own: tuple[Head, ...], relied: tuple[Head, ...]) -> Change:
         """One head for each stream, the oldest that was read: what was read with it may be as old.
 
@@ -301,8 +308,7 @@ class Change:
             if head.version < oldest.setdefault(head.stream, head).version:
                 oldest[head.stream] = head
         owned = dict.fromkeys(head.stream for head in own)
-        return replace(
-            self,
+        return self._with(
             own=tuple(oldest[stream] for stream in owned),
             relied=tuple(head for stream, head in oldest.items() if stream not in owned),
         )
@@ -313,7 +319,10 @@ class Change:
             for entry in entries
             for values in [entry.columns]
         )
-        return replace(self, rows=self.rows + more)
+        return self._with(rows=self.rows + more)
+
+
+_FIELDS = tuple(field.name for field in fields(Change))
 
 
 def gate_of(source: str, stream: str) -> tuple[str, str]:

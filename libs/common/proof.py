@@ -19,7 +19,7 @@ SIZE = 32
 GENESIS = bytes(SIZE)
 
 _CANONICAL = orjson.OPT_SORT_KEYS
-_EXACT = (str, int, bool, type(None))
+_EXACT = frozenset({str, int, bool, type(None)})
 
 
 def canonical(value: Any) -> bytes:
@@ -43,12 +43,10 @@ def chained(previous: bytes, public: bytes, hidden: bytes) -> bytes:
 
 def _refuse_inexact(value: Any) -> None:
     """Only what JSON itself knows: a float has many spellings, and a date is no JSON at all."""
-    kind = type(value)
-    if kind is dict:
-        for item in value.values():
+    inner = value.values() if type(value) is dict else value if type(value) in (list, tuple) else (value,)
+    for item in inner:
+        kind = type(item)
+        if kind is dict or kind is list or kind is tuple:
             _refuse_inexact(item)
-    elif kind is list or kind is tuple:
-        for item in value:
-            _refuse_inexact(item)
-    elif kind not in _EXACT:
-        raise TypeError(f"{kind.__name__} has no canonical form; use integers or strings")
+        elif kind not in _EXACT:
+            raise TypeError(f"{kind.__name__} has no canonical form; use integers or strings")

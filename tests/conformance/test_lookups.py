@@ -9,7 +9,7 @@ import pytest
 
 from libs.common import errors
 from libs.common.change import Change, Head
-from libs.common.store import lookups
+from libs.common.store import lanes
 from libs.common.store.engine import Key, Lookup, Rows
 from libs.common.store.lookups import Lookups
 from libs.common.store.store import Store
@@ -37,14 +37,22 @@ class Table:
         return [[{"id": key[0]}] if key[0] != "none" else [] for key in keys]
 
 
+async def kept_busy(queue: Lookups, table: Table) -> list[asyncio.Task[Sequence[Rows]]]:
+    """As many statements under way as may be."""
+    busy = [Lookup("t_things", (f"column {n}",)) for n in range(lanes.LANES)]
+    tasks = [asyncio.create_task(queue.find(lookup, [("busy",)])) for lookup in busy]
+    while len(table.asked) < lanes.LANES:
+        await asyncio.sleep(0)
+    return tasks
+
+
 async def everyone(table: Table, *names: str) -> list[Rows | BaseException]:
     """All ask at once, while as many statements as may be are under way."""
     queue = Lookups(table.ask)
-    busy = [asyncio.create_task(queue.find(THING, [(f"busy{n}",)])) for n in range(lookups.LANES)]
-    await asyncio.sleep(0)
+    busy = await kept_busy(queue, table)
     asking = [asyncio.create_task(queue.find(THING, [(name,)])) for name in names]
     await asyncio.sleep(0)
-    for _ in range(lookups.LANES + 2 * len(names)):
+    for _ in range(lanes.LANES + 2 * len(names)):
         table.gate.release()
     answers = await asyncio.gather(*asking, return_exceptions=True)
     await asyncio.gather(*busy)
@@ -55,7 +63,7 @@ async def everyone(table: Table, *names: str) -> list[Rows | BaseException]:
 async def test_those_that_wait_share_a_statement_and_equal_ones_a_key() -> None:
     table = Table()
     assert await everyone(table, "a", "b", "a", "none") == [[{"id": "a"}], [{"id": "b"}], [{"id": "a"}], []]
-    assert table.asked[lookups.LANES :] == [[("a",), ("b",), ("none",)]]
+    assert table.asked[lanes.LANES :] == [[("a",), ("b",), ("none",)]]
 
 
 async def test_one_that_spoils_the_statement_fails_alone() -> None:
@@ -74,12 +82,11 @@ async def test_a_database_that_is_away_is_away_for_each() -> None:
 async def test_who_leaves_takes_nobody_along() -> None:
     table = Table()
     queue = Lookups(table.ask)
-    busy = [asyncio.create_task(queue.find(THING, [("busy",)])) for _ in range(lookups.LANES)]
-    await asyncio.sleep(0)
+    busy = await kept_busy(queue, table)
     leaving, staying = (asyncio.create_task(queue.find(THING, [("a",)])) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
-    for _ in range(lookups.LANES + 1):
+    for _ in range(lanes.LANES + 1):
         table.gate.release()
     assert await staying == [[{"id": "a"}]]
     await asyncio.gather(*busy)

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Executable, select
 from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
-from libs.common.change import NEW, Change, Fact, Head, Write
+from libs.common.change import NEW, Answer, Change, Fact, Head, Write
 from libs.common.store import schema
 
 P = TypeVar("P", bound=schema.Entry)
@@ -221,7 +221,7 @@ def writes(change: Change) -> list[Writes]:
     if change.facts:
         groups["journal", Write.INSERT.value] = [_journal_row(fact) for fact in change.facts]
     if change.answer:
-        groups["answers", Write.INSERT.value] = [_fields(change.answer)]
+        groups["answers", Write.INSERT.value] = [_answer_row(change.answer)]
     return [(table, Write(write), rows) for (table, write), rows in sorted(groups.items())]
 
 
@@ -289,13 +289,19 @@ class Binder:
         return column.type.dialect_impl(self._dialect)
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+_ANSWER = tuple(field.name for field in dataclasses.fields(Answer))
+_FACT = tuple(field.name for field in dataclasses.fields(Fact) if field.name != "trace")
+
+
+def _answer_row(answer: Answer) -> dict[str, Any]:
+    return {name: getattr(answer, name) for name in _ANSWER}
 
 
 def _journal_row(fact: Fact) -> dict[str, Any]:
-    row = _fields(fact)
-    trace = row.pop("trace")
-    row["correlation"], row["causation"] = trace.correlation, trace.causation
-    row["traceparent"] = trace.traceparent
-    return row
+    trace = fact.trace
+    return {
+        **{name: getattr(fact, name) for name in _FACT},
+        "correlation": trace.correlation,
+        "causation": trace.causation,
+        "traceparent": trace.traceparent,
+    }

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from libs.common import errors
 from libs.common.change import Change
 from libs.common.store import statement
 from libs.common.store.engine import Committed, Conflict, Outcome
+from libs.common.store.lanes import Lanes, settle
 
-#: Statements under way at once; Changes that come while so many are wait and are grouped.
-LANES = 2
 #: Changes in one statement at most.
 LARGEST = 64
+
+_Waiting = tuple[Change, "asyncio.Future[Outcome]"]
 
 
 class GroupCommit:
@@ -33,44 +34,31 @@ class GroupCommit:
         """`together` gives the numbers of those committed; what it raises may be the fault of one alone."""
         self._alone = alone
         self._together = together
-        self._waiting: deque[tuple[Change, asyncio.Future[Outcome]]] = deque()
-        self._under_way = 0
-        self._groups: set[asyncio.Task[None]] = set()
+        self._waiting: deque[_Waiting] = deque()
+        self._lanes = Lanes(self._take)
 
     async def commit(self, change: Change) -> Outcome:
-        """Commit at once when a lane is free, else with others that wait."""
-        if self._under_way < LANES:
-            self._under_way += 1
-            try:
-                return await self._alone(change)
-            finally:
-                self._under_way -= 1
-                self._go_on()
+        """Commit with those who ask at the same time, or wait for the same lane."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, future))
+        self._lanes.call()
         return await future
 
     async def finish(self) -> None:
         """Returns when nothing is under way any more."""
-        while self._groups:
-            await asyncio.gather(*self._groups, return_exceptions=True)
+        await self._lanes.finish()
 
-    def _go_on(self) -> None:
-        while self._waiting and self._under_way < LANES:
-            self._under_way += 1
-            task = asyncio.create_task(self._commit_group(self._take()))
-            self._groups.add(task)
-            task.add_done_callback(self._groups.discard)
-
-    def _take(self) -> list[tuple[Change, asyncio.Future[Outcome]]]:
+    def _take(self) -> Coroutine[Any, Any, None] | None:
         """Those at the front of the queue that touch nothing of each other's."""
-        group: list[tuple[Change, asyncio.Future[Outcome]]] = []
-        passed_by: list[tuple[Change, asyncio.Future[Outcome]]] = []
+        group: list[_Waiting] = []
+        passed_by: list[_Waiting] = []
         owned: set[str] = set()
         touched: set[str] = set()
         written: set[Any] = set()
         while self._waiting and len(group) < LARGEST:
             change, future = self._waiting.popleft()
+            if future.done():
+                continue  # whoever asked has left
             own = {head.stream for head in change.own}
             streams, rows = statement.touches(change)
             if streams & owned or own & touched or rows & written:
@@ -81,37 +69,23 @@ class GroupCommit:
             written |= rows
             group.append((change, future))
         self._waiting.extendleft(reversed(passed_by))
-        return group
+        return self._commit(group) if group else None
 
-    async def _commit_group(self, group: Sequence[tuple[Change, asyncio.Future[Outcome]]]) -> None:
-        try:
-            wanted = [member for member in group if not member[1].done()]  # the others were cancelled
-            if len(wanted) > 1 and await self._settled_together(wanted):
-                return
-            for change, future in wanted:
-                _settle(future, await asyncio.gather(self._alone(change), return_exceptions=True))
-        finally:
-            self._under_way -= 1
-            self._go_on()
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        if len(group) > 1 and await self._settled_together(group):
+            return
+        for change, future in group:
+            (outcome,) = await asyncio.gather(self._alone(change), return_exceptions=True)
+            settle(future, outcome)
 
-    async def _settled_together(self, group: Sequence[tuple[Change, asyncio.Future[Outcome]]]) -> bool:
+    async def _settled_together(self, group: Sequence[_Waiting]) -> bool:
         changes = [change for change, _ in group]
         (found,) = await asyncio.gather(self._together(changes), return_exceptions=True)
         if isinstance(found, Exception) and not isinstance(found, errors.Transient):
             return False  # one of them spoils it for all, and which one shows when each is tried
         for n, (_, future) in enumerate(group):
             if isinstance(found, BaseException):
-                _settle(future, [found])
+                settle(future, found)
             else:
-                _settle(future, [Committed() if n in found else Conflict()])
+                settle(future, Committed() if n in found else Conflict())
         return True
-
-
-def _settle(future: asyncio.Future[Outcome], results: Sequence[Outcome | BaseException]) -> None:
-    (result,) = results
-    if future.done():
-        return
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
