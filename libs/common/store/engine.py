@@ -182,6 +182,8 @@ class Engine(Protocol):
 
     #: SQL for the database's own clock, in seconds since 1970.
     NOW: str
+    #: SQL for a parameter that is a JSON list of whole numbers, as rows.
+    NUMBERS: str
 
     async def commit(self, change: Change) -> Outcome:
         """Store all of it or nothing. Raises errors.Transient when the database is down."""
@@ -191,6 +193,9 @@ class Engine(Protocol):
 
     async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
         """For each key its rows, in the order of the table's own key."""
+
+    async def scan(self, table: str, clause: str) -> Rows:
+        """Whole rows of one table, chosen by SQL after FROM that both engines speak."""
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         """What a reading statement answers."""

@@ -67,6 +67,7 @@ class PostgresEngine:
     """The distributed engine's half of the store."""
 
     NOW = "extract(epoch from clock_timestamp())"
+    NUMBERS = "SELECT value::bigint FROM json_array_elements_text(CAST({} AS json))"
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
         self._url = url
@@ -103,6 +104,12 @@ class PostgresEngine:
 
     async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
         return await self._lookups.find(lookup, keys)
+
+    async def scan(self, table: str, clause: str) -> Rows:
+        async with self._driver() as connection:
+            records = await connection.fetch(f"SELECT {statement.values_of(table)} FROM {table} t {clause}")
+        columns = columns_of(table)
+        return [statement.BIND.row(columns, record) for record in records]
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         with _Translated():

@@ -11,14 +11,14 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 import sqlalchemy
-from sqlalchemy import Executable
+from sqlalchemy import Column, Executable
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
@@ -93,6 +93,7 @@ class SqliteEngine:
     """The embedded engine's half of the store."""
 
     NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+    NUMBERS = "SELECT value FROM json_each({})"
 
     def __init__(self, path: Path) -> None:
         self._db = connected(path)
@@ -118,6 +119,12 @@ class SqliteEngine:
         with _Translated():
             every = [reader.execute(text, key).fetchall() for key in keys]
         return [[_BIND.row(columns, row) for row in rows] for rows in every]
+
+    async def scan(self, table: str, clause: str) -> Rows:
+        columns = columns_of(table)
+        with _Translated():
+            rows = _raw(self._reader).execute(f"SELECT {_names(columns)} FROM {table} {clause}").fetchall()
+        return [_BIND.row(columns, row) for row in rows]
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         with _Translated():
@@ -268,10 +275,9 @@ def _number(raw: sqlite3.Connection, row: Numbered) -> None:
 def _found(lookup: Lookup) -> str:
     """The text that finds the rows of one key."""
     table = SQLModel.metadata.tables[lookup.table]
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
     equal = " AND ".join(f'"{name}" = ?' for name in lookup.columns)
     order = ", ".join(f'"{key.name}"' for key in table.primary_key)
-    return f"SELECT {names} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
+    return f"SELECT {_names(table.columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
 
 
 @lru_cache(maxsize=512)
@@ -280,9 +286,12 @@ def _statement(table: str, write: Write) -> str:
     columns, keys = written_columns(table, write)
     if write is Write.DELETE:
         return f"DELETE FROM {table} WHERE " + " AND ".join(f'"{key.name}" = ?' for key in keys)
-    names = ", ".join(f'"{column.name}"' for column in columns)
-    statement = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
+    statement = f"INSERT INTO {table} ({_names(columns)}) VALUES ({', '.join('?' * len(columns))})"
     return statement + upsert(columns, keys) if write is Write.PUT else statement
+
+
+def _names(columns: Iterable[Column[Any]]) -> str:
+    return ", ".join(f'"{column.name}"' for column in columns)
 
 
 def _raw(connection: sqlalchemy.Connection) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
 from libs.common.change import Change, Head, Write, in_lock_order
-from libs.common.store.engine import Binder, Key, Lookup, Writes, upsert, writes, written_columns
+from libs.common.store.engine import Binder, Key, Lookup, Writes, columns_of, upsert, writes, written_columns
 
 DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 BIND = Binder(DIALECT)
@@ -62,14 +62,20 @@ def found(lookup: Lookup, keys: Sequence[Key]) -> Statement:
 
 
 @lru_cache(maxsize=256)
+def values_of(table: str) -> str:
+    """All columns of a table, as `t`, in its order."""
+    return ", ".join(f't."{column.name}"' for column in columns_of(table))
+
+
+@lru_cache(maxsize=256)
 def _text_of_found(lookup: Lookup) -> str:
     table = SQLModel.metadata.tables[lookup.table]
     columns = [table.columns[name] for name in lookup.columns]
-    values = ", ".join(f't."{column.name}"' for column in table.columns)
     equal = " AND ".join(f't."{column.name}" = k."{column.name}"' for column in columns)
     order = ", ".join(["k.nth", *(f't."{key.name}"' for key in table.primary_key)])
     keys = _records("k", _typed(columns), count(1), nth="nth")
-    return f"SELECT k.nth, {values} FROM {keys} JOIN {lookup.table} t ON {equal} ORDER BY {order}"
+    values = f"k.nth, {values_of(lookup.table)}"
+    return f"SELECT {values} FROM {keys} JOIN {lookup.table} t ON {equal} ORDER BY {order}"
 
 
 class _Shape(NamedTuple):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import bindparam, func, select, text, update
+import orjson
+from sqlalchemy import bindparam, func, select, text
 
 from libs.common.change import Answer, Change
 from libs.common.store import schema
@@ -17,7 +18,6 @@ from libs.common.store.engine import Committed, Conflict, Engine, FenceLost, Loo
 
 _JOURNAL = schema.table(schema.JournalRow)
 _ANSWERS = schema.table(schema.AnswerRow)
-_LEASES = schema.table(schema.LeaseRow)
 _ANSWER = Lookup("answers", ("scope", "key"))
 
 #: How a commit may end, as operators count it.
@@ -112,14 +112,9 @@ class Store:
 
     async def unpublished(self, most: int) -> list[schema.JournalEntry]:
         """Journal rows not yet published, in order: per stream that is the order of seq."""
-        statement = (
-            select(_JOURNAL)
-            .where(_JOURNAL.c.published_at.is_(None))
-            .order_by(_JOURNAL.c.position)
-            .limit(most)
-        )
-        async with self.reading() as read:
-            return await read.all(schema.JournalEntry, statement)
+        clause = f"WHERE published_at IS NULL ORDER BY position LIMIT {most:d}"
+        rows = await self._engine.scan("journal", clause)
+        return [schema.JournalEntry.model_construct(**row) for row in rows]
 
     async def outbox(self) -> Outbox:
         statement = select(func.count().label("depth"), func.min(_JOURNAL.c.recorded_at).label("oldest"))
@@ -129,18 +124,16 @@ class Store:
 
     async def mark_published(self, positions: Sequence[int], *, at: datetime, lease: Lease) -> bool:
         """Mark rows as published while `lease` is held; False when it is lost and nothing was marked."""
-        held = select(_LEASES.c.name).where(
-            _LEASES.c.name == lease.name,
-            _LEASES.c.holder == lease.holder,
-            _LEASES.c.epoch == lease.epoch,
-        )
-        statement = (
-            update(_JOURNAL)
-            .where(_JOURNAL.c.position.in_(bindparam("positions", expanding=True)), held.exists())
-            .values(published_at=at)
-            .returning(_JOURNAL.c.position)
-        )
-        return bool(await self._engine.run(statement, {"positions": list(positions)}))
+        statement = text(_MARK.replace("$positions", self._engine.NUMBERS.format(":positions")))
+        parameters = {
+            "positions": orjson.dumps(positions).decode(),
+            "at": at,
+            "name": lease.name,
+            "holder": lease.holder,
+            "epoch": lease.epoch,
+        }
+        typed = statement.bindparams(bindparam("at", type_=schema.UtcDateTime()))
+        return bool(await self._engine.run(typed, parameters))
 
     async def claim(self, group: str, topic: str, partition: int) -> Claim:
         """Raise the partition's epoch and read where it stands: whoever claimed before loses the fence."""
@@ -187,6 +180,10 @@ _CLAIM = text(
     " VALUES (:group, :topic, :partition, 1, 0, '')"
     ' ON CONFLICT ("group", topic, partition) DO UPDATE SET epoch = positions.epoch + 1'
     " RETURNING epoch, next, last_id"
+)
+_MARK = (
+    "UPDATE journal SET published_at = :at WHERE position IN ($positions) AND EXISTS"
+    " (SELECT 1 FROM leases WHERE name = :name AND holder = :holder AND epoch = :epoch) RETURNING position"
 )
 _LEASE = (
     "INSERT INTO leases (name, holder, epoch, until) VALUES (:name, :holder, 1, $now + :seconds)"

@@ -1,0 +1,55 @@
+"""Runs the benchmarks: `python -m benchmarks [P1 P2 ...] [--pairs 5]`.
+
+The table goes to the standard output. The exit code is 1 where a gate is broken: a figure that came of
+wrong work is none. A goal that is not reached is said in the table and fails nothing: docs/performance.md says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+
+import uvloop
+
+from benchmarks import commands, embedded, seen, wire
+from benchmarks.machine import Machine
+from benchmarks.table import Table
+
+#: In the order of the goals.
+PATHS: Mapping[str, Callable[[Machine, Table, int], Awaitable[None]]] = {
+    "P1": commands.core,
+    "P2": commands.over_http,
+    "P5": wire.relay,
+    "P7": wire.reactions,
+    "P9": embedded.commands,
+    "P11": seen.filed_to_seen,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("paths", nargs="*", help=f"all, or some of {', '.join(PATHS)}")
+    parser.add_argument("--pairs", type=int, default=5, help="pairs of measurements of each path")
+    asked = parser.parse_args()
+    unknown = set(asked.paths) - PATHS.keys()
+    if unknown:
+        parser.error(f"no such path: {', '.join(sorted(unknown))}")
+    table = Table()
+    with ExitStack() as stack:
+        machine = stack.enter_context(Machine())
+        for name, measure in PATHS.items():
+            if not asked.paths or name in asked.paths:
+                began = time.monotonic()
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    runner.run(measure(machine, table, asked.pairs))
+                print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print(f"{machine.description}; medians of {asked.pairs} pairs\n\n{table}")
+    return 1 if table.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

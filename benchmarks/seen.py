@@ -1,0 +1,2 @@
+async def filed_to_seen(*a):
+    pass
