@@ -19,7 +19,7 @@ import services
 from libs.common import edge
 from libs.common.permit import Role
 from libs.common.settings import Name, Settings
-from libs.common.web import health, tokens
+from libs.common.web import health, problems, tokens
 from libs.common.web.asked import Asks, Does
 from services import embedded, parts
 
@@ -165,3 +165,55 @@ async def test_the_description_of_the_api_has_every_route(service: Composed) -> 
     async with service.client() as anybody:
         described = (await anybody.get("/openapi.json")).json()
     assert {route.path for route in service.guarded()} <= set(described["paths"])
+
+
+async def test_if_match_is_described_as_needed_where_it_is_asked_for(service: Composed) -> None:
+    needed = {
+        name
+        for name, operation in described(service).items()
+        if {"name": "If-Match", "required": True}.items() <= parameters(operation).get("If-Match", {}).items()
+    }
+    assert needed == {
+        route.name
+        for route in service.guarded()
+        if CONDITIONAL & {action.action for action in declared(route.dependant)}
+    }
+
+
+async def test_every_link_of_the_description_gives_its_target_what_it_needs(service: Composed) -> None:
+    operations = described(service)
+    links = [
+        link
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert links
+    for link in links:
+        asked = parameters(operations[link["operationId"]])
+        places = {f"path.{name}" for name, one in asked.items() if one["in"] == "path"}
+        assert set(link["parameters"]) - {"header.If-Match"} == places
+
+
+async def test_every_refusal_is_described_as_a_problem(service: Composed) -> None:
+    media = {
+        kind
+        for operation in described(service).values()
+        for status, answer in operation["responses"].items()
+        if status.startswith(("4", "5"))
+        for kind in answer["content"]
+    }
+    assert media == {problems.MEDIA_TYPE}
+
+
+def described(service: Composed) -> dict[str, Any]:
+    """The operations of the description, by the names of their routes."""
+    paths = service.app.openapi()["paths"]
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    by_name = {operation["operationId"]: operation for operation in operations}
+    assert len(by_name) == len(operations)
+    return by_name
+
+
+def parameters(operation: Mapping[str, Any]) -> dict[str, Any]:
+    return {parameter["name"]: parameter for parameter in operation.get("parameters", ())}

@@ -9,13 +9,14 @@ from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from libs.common.settings import Settings
 from libs.common.telemetry import Metrics
-from libs.common.web import body, health, problems, routes, watch
+from libs.common.web import body, description, health, problems, routes, watch
 from libs.common.web.tokens import Verifier
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -50,10 +51,10 @@ class App(FastAPI):
         return watch.Watch(super().build_middleware_stack(), self._metrics)
 
     def openapi(self) -> dict[str, Any]:
-        """The description of the API, with problems as its errors."""
-        described = super().openapi()
-        described.setdefault("components", {}).setdefault("schemas", {})["Problem"] = dict(problems.SCHEMA)
-        return described
+        """The description of the API, completed; made once."""
+        if self.openapi_schema is None:
+            description.complete(super().openapi())
+        return super().openapi()
 
 
 def compose(
@@ -76,7 +77,7 @@ def compose(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        responses={"default": _PROBLEM},
+        generate_unique_id_function=_operation_id,
     )
     app.router.route_class = routes.StrictRoute
     app.state.verifier = verifier
@@ -90,10 +91,9 @@ def compose(
     return app
 
 
-_PROBLEM: dict[str, Any] = {
-    "description": "RFC 9457",
-    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
+def _operation_id(route: APIRoute) -> str:
+    """The name of its function: what generated clients call it, and what links lead to."""
+    return route.name
 
 
 def _require_strict(router: APIRouter) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as DependsParameter
+from pydantic import WithJsonSchema
 
 from libs.common import edge, errors, proof, telemetry, wording
 from libs.common.change import Answer
@@ -38,6 +39,23 @@ _NAMES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:liandong:idempotency-key")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _ETAG = re.compile(r'"([0-9]{1,18})"')
 
+#: The headers of a write are checked by hand, in an order and with sentences of our own; these describe them.
+_IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="同一请求重发时用同一个键"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_KEY.pattern}$"}),
+]
+_IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", description="所见的版本，即答复中的 ETag"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_ETAG.pattern}$"}),
+]
+_AuditReason = Annotated[
+    str | None,
+    Header(alias="Audit-Reason", description="为何如此办理，按 URL 编码", max_length=600),
+    WithJsonSchema({"type": "string", "maxLength": 600}),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -48,6 +66,18 @@ class Here:
     settings: Settings
     #: Other things that one service alone has, by name.
     also: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Event(Response):
+    """An answer that is one CloudEvent."""
+
+    media_type = "application/cloudevents+json"
+
+
+class Events(Response):
+    """An answer that is a batch of CloudEvents."""
+
+    media_type = "application/cloudevents-batch+json"
 
 
 class Asked:
@@ -157,9 +187,9 @@ class Does:
         self,
         http: Request,
         actor: Annotated[Actor, Depends(tokens.actor)],
-        idempotency_key: Annotated[str | None, Header()] = None,
-        if_match: Annotated[str | None, Header()] = None,
-        audit_reason: Annotated[str | None, Header(max_length=600)] = None,
+        idempotency_key: _IdempotencyKey = None,
+        if_match: _IfMatch = None,
+        audit_reason: _AuditReason = None,
     ) -> Doing:
         if idempotency_key is None or not _KEY.fullmatch(idempotency_key):
             raise errors.Malformed(

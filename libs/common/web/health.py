@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import JSONResponse, Response
 
 from libs.common import errors
-from libs.common.web import problems, routes
+from libs.common.web import description, problems, routes
 
 #: Returns when all is well; Transient, whose detail says what is not, when it is not.
 Check = Callable[[], Awaitable[None]]
@@ -32,7 +32,7 @@ def router(
     async def healthz() -> dict[str, str]:
         return {"status": _WELL}
 
-    @found.get("/readyz", summary="是否可以接受请求")
+    @found.get("/readyz", summary="是否可以接受请求", responses=description.refusing(503))
     async def readyz() -> Response:
         said = await _ask(checks, seconds)
         if all(answer == _WELL for answer in said.values()):

@@ -27,7 +27,7 @@ from libs.common.store.schema import (
     ParkedRecordRow,
 )
 from libs.common.web import routes as strict
-from libs.common.web.asked import Asked, Doing, asks, does
+from libs.common.web.asked import Asked, Doing, Events, asks, does
 from libs.common.web.fields import In, Text
 
 #: Entries that one answer of the journal gives at most.
@@ -57,7 +57,7 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
     """The routes of one service; `gate` is its permit."""
     router = strict.router(prefix="", tag="运行")
 
-    @router.get("/v1/journal")
+    @router.get("/v1/journal", response_class=Events)
     async def journal(
         asked: Annotated[Asked, asks("journal.read")],
         stream: Annotated[str, Query(min_length=3, max_length=200, pattern=r"^[a-z_]+/.+$")],
@@ -75,7 +75,7 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
             await gate(read, asked.actor, asked.action)
             entries = await read.all(JournalEntry, statement)
         events = [envelope.structured(entry) for entry in entries]
-        return asked.show(events, media="application/cloudevents-batch+json")
+        return asked.show(events, media=Events.media_type)
 
     @router.get("/v1/witnesses")
     async def witnesses(

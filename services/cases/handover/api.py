@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Response
+from fastapi import Path, Response
 from pydantic import Field
 
 from libs.common.change import Change
@@ -13,17 +13,26 @@ from libs.common.permit import Permit
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
+from libs.common.web.description import CONDITIONAL, created, leads, versioned
 from libs.common.web.fields import Day, In, Items, Text, Uscc
 from services.cases import access
 from services.cases.handover import loads, rules
 from services.cases.handover.rules import Handover, Offering, Package
 from services.cases.handover.tables import Transfer, case_of
 from services.cases.intake import loads as intake
+from services.cases.intake.api import CaseId
 
 router = routes.router(prefix="", tag="移送")
 
 ReturnReason = Literal["not_competent", "package_incomplete", "filed_elsewhere", "facts_unclear"]
+TransferId = Annotated[
+    str, Path(description="移送", json_schema_extra={"pattern": r"^[0-9a-f-]{36}\.t[0-9]+$"})
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+_OF_OFFER = leads("read_transfer", "accept", "give_back", "withdraw", transfer="/id")
+_BACK = leads("read_case", "take", "offer", case="/case")
 
 
 class PaperIn(In):
@@ -165,38 +174,42 @@ RETURN = Verb("transfer.return", _case_stream, _load, access.permit, _give_back,
 WITHDRAW = Verb("transfer.withdraw", _case_stream, _load, access.permit, _withdraw, _rendered)
 
 
-@router.post("/v1/cases/{case}/transfers", status_code=201)
-async def offer(doing: Annotated[Doing, does("transfer.offer")], case: str, body: OfferIn) -> Response:
+@router.post(
+    "/v1/cases/{case}/transfers",
+    status_code=201,
+    responses=created(_OF_OFFER, _BACK) | CONDITIONAL,
+)
+async def offer(doing: Annotated[Doing, does("transfer.offer")], case: CaseId, body: OfferIn) -> Response:
     """移送案件：移送机关在对方接收前仍是承办单位。"""
     return await doing.do(OFFER, body)
 
 
-@router.post("/v1/transfers/{transfer}/acceptance", status_code=201)
+@router.post("/v1/transfers/{transfer}/acceptance", status_code=201, responses=created(_BACK))
 async def accept(
-    doing: Annotated[Doing, does("transfer.accept")], transfer: str, body: AcceptanceIn
+    doing: Annotated[Doing, does("transfer.accept")], transfer: TransferId, body: AcceptanceIn
 ) -> Response:
     """接收移送：自此由接收机关承办。"""
     return await doing.do(ACCEPT, body)
 
 
-@router.post("/v1/transfers/{transfer}/return", status_code=201)
+@router.post("/v1/transfers/{transfer}/return", status_code=201, responses=created(_BACK))
 async def give_back(
-    doing: Annotated[Doing, does("transfer.return")], transfer: str, body: ReturnIn
+    doing: Annotated[Doing, does("transfer.return")], transfer: TransferId, body: ReturnIn
 ) -> Response:
     """退回移送：写明理由、法律依据和建议管辖机关。"""
     return await doing.do(RETURN, body)
 
 
-@router.post("/v1/transfers/{transfer}/withdrawal", status_code=201)
+@router.post("/v1/transfers/{transfer}/withdrawal", status_code=201, responses=created(_BACK))
 async def withdraw(
-    doing: Annotated[Doing, does("transfer.withdraw")], transfer: str, body: WithdrawalIn
+    doing: Annotated[Doing, does("transfer.withdraw")], transfer: TransferId, body: WithdrawalIn
 ) -> Response:
     """撤回移送：仅在对方接收或退回之前。"""
     return await doing.do(WITHDRAW, body)
 
 
-@router.get("/v1/transfers/{transfer}")
-async def read_transfer(asked: Annotated[Asked, asks("transfer.read")], transfer: str) -> Response:
+@router.get("/v1/transfers/{transfer}", responses=versioned(_OF_OFFER, _BACK))
+async def read_transfer(asked: Annotated[Asked, asks("transfer.read")], transfer: TransferId) -> Response:
     """查看一次移送。"""
     async with asked.reading() as read:
         facts = await loads.handover(read, transfer)

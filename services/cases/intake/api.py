@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Query, Response
+from fastapi import Path, Query, Response
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
@@ -15,6 +15,7 @@ from libs.common.permit import Permit
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
+from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
 from libs.common.web.paging import Cursor, Limit
 from services.cases import access
@@ -27,6 +28,12 @@ from services.cases.register import loads as register
 from services.cases.register.api import TOWNSHIP_DIGITS
 
 router = routes.router(prefix="", tag="线索与案件")
+
+#: What is looked up is not judged by its form: an id that cannot be is an id that is not there.
+CaseId = Annotated[str, Path(description="案件", json_schema_extra={"format": "uuid"})]
+
+#: Where one goes on from a case.
+OF_CASE = ("read_case", "list_transitions", "take", "offer", "timeline", "proof")
 
 #: Where a clue comes from: 监督检查、投诉举报、其他机关移送、上级交办、其他. A code, because it is published.
 Source = Literal["inspection", "complaint", "referral", "assignment", "other"]
@@ -122,13 +129,13 @@ def rendered(change: Change, permit: Permit) -> Rendered:
 REGISTER = Verb("clue.register", lambda request: (), _load, access.permit, _register, rendered)
 
 
-@router.post("/v1/clues", status_code=201)
+@router.post("/v1/clues", status_code=201, responses=created(leads(*OF_CASE, case="/id")))
 async def register_clue(doing: Annotated[Doing, does("clue.register")], body: ClueIn) -> Response:
     """登记线索：案件自此开始，首接机关承办，直至其他机关接收。"""
     return await doing.do(REGISTER, body)
 
 
-@router.get("/v1/cases")
+@router.get("/v1/cases", responses=leading(leads(*OF_CASE, case="/data/0/id")))
 async def list_cases(
     asked: Annotated[Asked, asks("case.read")],
     stage: Annotated[Annotated[str, AfterValidator(_of_table)] | None, Query()] = None,
@@ -148,8 +155,8 @@ async def list_cases(
     return asked.show(register.page(cases, limit, lambda case: shown(case, permits[case.id])))
 
 
-@router.get("/v1/cases/{case}")
-async def read_case(asked: Annotated[Asked, asks("case.read")], case: str) -> Response:
+@router.get("/v1/cases/{case}", responses=versioned(leads(*OF_CASE, case="/id")))
+async def read_case(asked: Annotated[Asked, asks("case.read")], case: CaseId) -> Response:
     """查看一个案件。"""
     async with asked.reading() as read:
         file, situation = await loads.seen(read, asked.actor, case)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from fastapi import Query, Response
+from fastapi import Path, Query, Response
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -16,6 +16,7 @@ from libs.common.permit import Permit
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
+from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import Day, In, Text, Uscc
 from libs.common.web.paging import Cursor, Limit
 from services.cases import access
@@ -26,8 +27,10 @@ from services.cases.register import loads as register
 
 router = routes.router(prefix="", tag="执法人员")
 
+_PERSON = r"^[A-Za-z0-9._-]{1,64}$"
 #: As the `sub` of the person's tokens; it stands in addresses and in events, so it must name nobody.
-PersonId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+PersonId = Annotated[str, Field(pattern=_PERSON)]
+OfficerId = Annotated[str, Path(description="执法人员", json_schema_extra={"pattern": _PERSON})]
 
 
 class OfficerIn(In):
@@ -89,13 +92,13 @@ REGISTER = Verb(
 )
 
 
-@router.post("/v1/officers", status_code=201)
+@router.post("/v1/officers", status_code=201, responses=created(leads("read_officer", officer="/id")))
 async def register_officer(doing: Annotated[Doing, does("officer.register")], body: OfficerIn) -> Response:
     """登记执法人员及其执法证。"""
     return await doing.do(REGISTER, body)
 
 
-@router.get("/v1/officers")
+@router.get("/v1/officers", responses=leading(leads("read_officer", officer="/data/0/id")))
 async def list_officers(
     asked: Annotated[Asked, asks("officer.read")],
     agency: Annotated[Uscc | None, Query()] = None,
@@ -117,8 +120,8 @@ async def list_officers(
     return asked.show(register.page(found, limit, show))
 
 
-@router.get("/v1/officers/{officer}")
-async def read_officer(asked: Annotated[Asked, asks("officer.read")], officer: str) -> Response:
+@router.get("/v1/officers/{officer}", responses=versioned())
+async def read_officer(asked: Annotated[Asked, asks("officer.read")], officer: OfficerId) -> Response:
     """查看一名执法人员。"""
     async with asked.reading() as read:
         head = await read.head("officer", officer)

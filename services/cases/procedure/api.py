@@ -14,6 +14,7 @@ from libs.common.edge import Loaded, Request, Verb
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does
+from libs.common.web.description import CONDITIONAL, created, leads, versioned
 from libs.common.web.fields import Day, In, Items, Text
 from services.cases import access
 from services.cases.intake import api as cases
@@ -89,8 +90,10 @@ def _streams(request: Request[TransitionIn]) -> Iterator[str]:
 TAKE = Verb("case.move", _streams, _load, access.permit, _take, cases.rendered, conditional=True)
 
 
-@router.get("/v1/cases/{case}/transitions")
-async def list_transitions(asked: Annotated[Asked, asks("case.read")], case: str) -> Response:
+@router.get(
+    "/v1/cases/{case}/transitions", responses=versioned(leads("take", "offer", case="$request.path.case"))
+)
+async def list_transitions(asked: Annotated[Asked, asks("case.read")], case: cases.CaseId) -> Response:
     """当前阶段可作的流转：我现在能否进行，不能时受何条文限制。"""
     at = asked.at
     async with asked.reading() as read:
@@ -106,8 +109,14 @@ async def list_transitions(asked: Annotated[Asked, asks("case.read")], case: str
     return asked.show(body, version=file.head.version)
 
 
-@router.post("/v1/cases/{case}/transitions", status_code=201)
-async def take(doing: Annotated[Doing, does("case.move")], case: str, body: TransitionIn) -> Response:
+@router.post(
+    "/v1/cases/{case}/transitions",
+    status_code=201,
+    responses=created(leads(*cases.OF_CASE, case="/id")) | CONDITIONAL,
+)
+async def take(
+    doing: Annotated[Doing, does("case.move")], case: cases.CaseId, body: TransitionIn
+) -> Response:
     """办理阶段流转；所需材料以流转表为准，不多不少。"""
     # Before anything is known of the case, so that what is malformed tells nothing of it.
     rules.needed(body.move, body.model_dump())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from fastapi import Query, Response
+from fastapi import Path, Query, Response
 from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -20,6 +20,7 @@ from libs.common.store.engine import Reader
 from libs.common.store.schema import Entry
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
+from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
 from libs.common.web.paging import Cursor, Limit
 from services.cases import access
@@ -31,6 +32,12 @@ from services.cases.register.tables import Agency, Grant, Power, power_of
 E = TypeVar("E", bound=Entry)
 
 router = routes.router(prefix="", tag="名录与职权")
+
+AgencyId = Annotated[
+    str, Path(description="统一社会信用代码", json_schema_extra={"minLength": 18, "maxLength": 18})
+]
+Code = Annotated[str, Path(description="职权事项编码", json_schema_extra={"pattern": "^[0-9]{12}$"})]
+GrantId = Annotated[str, Path(description="赋权", json_schema_extra={"pattern": r"^[0-9]{12}\.g[0-9]+$"})]
 
 Mode = Literal["conferred", "delegated"]
 
@@ -230,13 +237,13 @@ RECALL = Verb(
 )
 
 
-@router.post("/v1/agencies", status_code=201)
+@router.post("/v1/agencies", status_code=201, responses=created(leads("read_agency", agency="/id")))
 async def register_agency(doing: Annotated[Doing, does("agency.register")], body: AgencyIn) -> Response:
     """登记机关：名录中的第一个机关须为联席会议办公室。"""
     return await doing.do(REGISTER, body)
 
 
-@router.get("/v1/agencies")
+@router.get("/v1/agencies", responses=leading(leads("read_agency", agency="/data/0/id")))
 async def list_agencies(
     asked: Annotated[Asked, asks("agency.read")],
     kind: AgencyKind | None = None,
@@ -249,8 +256,8 @@ async def list_agencies(
     return await _list(asked, Agency, filters, _shown_agency, limit=limit, cursor=cursor)
 
 
-@router.get("/v1/agencies/{agency}")
-async def read_agency(asked: Annotated[Asked, asks("agency.read")], agency: str) -> Response:
+@router.get("/v1/agencies/{agency}", responses=versioned())
+async def read_agency(asked: Annotated[Asked, asks("agency.read")], agency: AgencyId) -> Response:
     """查看一个机关。"""
     async with asked.reading() as read:
         head = await read.head("agency", agency)
@@ -262,13 +269,13 @@ async def read_agency(asked: Annotated[Asked, asks("agency.read")], agency: str)
     return asked.show(_shown_agency(found), version=head.version)
 
 
-@router.post("/v1/powers", status_code=201)
+@router.post("/v1/powers", status_code=201, responses=created(leads("read_power", code="/code")))
 async def publish_power(doing: Annotated[Doing, does("power.publish")], body: PowerIn) -> Response:
     """公布职权事项。"""
     return await doing.do(PUBLISH, body)
 
 
-@router.get("/v1/powers")
+@router.get("/v1/powers", responses=leading(leads("read_power", code="/data/0/code")))
 async def list_powers(
     asked: Annotated[Asked, asks("power.read")],
     department: Annotated[Uscc | None, Query()] = None,
@@ -280,8 +287,8 @@ async def list_powers(
     return await _list(asked, Power, filters, _shown_power, limit=limit, cursor=cursor)
 
 
-@router.get("/v1/powers/{code}")
-async def read_power(asked: Annotated[Asked, asks("power.read")], code: str) -> Response:
+@router.get("/v1/powers/{code}", responses=versioned())
+async def read_power(asked: Annotated[Asked, asks("power.read")], code: Code) -> Response:
     """查看一项职权。"""
     async with asked.reading() as read:
         known = await loads.competence(read, code)
@@ -292,13 +299,15 @@ async def read_power(asked: Annotated[Asked, asks("power.read")], code: str) -> 
     return asked.show(_shown_power(known.power), version=known.head.version)
 
 
-@router.post("/v1/grants", status_code=201)
+@router.post(
+    "/v1/grants", status_code=201, responses=created(leads("read_grant", "recall_grant", grant="/id"))
+)
 async def effect_grant(doing: Annotated[Doing, does("grant.effect")], body: GrantIn) -> Response:
     """赋权：交由或委托乡镇（街道）行使一项职权。"""
     return await doing.do(EFFECT, body)
 
 
-@router.get("/v1/grants")
+@router.get("/v1/grants", responses=leading(leads("read_grant", grant="/data/0/id")))
 async def list_grants(
     asked: Annotated[Asked, asks("grant.read")],
     power: Annotated[PowerCode | None, Query()] = None,
@@ -311,8 +320,8 @@ async def list_grants(
     return await _list(asked, Grant, filters, _shown_grant, limit=limit, cursor=cursor)
 
 
-@router.get("/v1/grants/{grant}")
-async def read_grant(asked: Annotated[Asked, asks("grant.read")], grant: str) -> Response:
+@router.get("/v1/grants/{grant}", responses=versioned(leads("recall_grant", grant="/id")))
+async def read_grant(asked: Annotated[Asked, asks("grant.read")], grant: GrantId) -> Response:
     """查看一项赋权。"""
     async with asked.reading() as read:
         facts = await loads.recalling(read, grant)
@@ -321,8 +330,12 @@ async def read_grant(asked: Annotated[Asked, asks("grant.read")], grant: str) ->
     return asked.show(_shown_grant(facts.grant), version=facts.competence.head.version)
 
 
-@router.post("/v1/grants/{grant}/recall", status_code=201)
-async def recall_grant(doing: Annotated[Doing, does("grant.recall")], grant: str, body: RecallIn) -> Response:
+@router.post(
+    "/v1/grants/{grant}/recall", status_code=201, responses=created(leads("read_grant", grant="/id"))
+)
+async def recall_grant(
+    doing: Annotated[Doing, does("grant.recall")], grant: GrantId, body: RecallIn
+) -> Response:
     """收回赋权：自收回之日起不得再以该事项办案。"""
     return await doing.do(RECALL, body)
 

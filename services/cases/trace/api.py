@@ -12,6 +12,7 @@ from libs.common.web import routes
 from libs.common.web.asked import Asked, asks
 from services.cases import access
 from services.cases.intake import loads as intake
+from services.cases.intake.api import CaseId
 from services.cases.trace import loads, rules
 from services.cases.trace.rules import Deed, Written
 from services.cases.trace.tables import Signature
@@ -54,7 +55,7 @@ def _signature(signature: Signature) -> dict[str, Any]:
 
 
 @router.get("/v1/cases/{case}/timeline")
-async def timeline(asked: Annotated[Asked, asks("case.read")], case: str) -> Response:
+async def timeline(asked: Annotated[Asked, asks("case.read")], case: CaseId) -> Response:
     """全程留痕：案件的每一步，以及各机关的签收，依次列出。"""
     async with asked.reading() as read:
         file, situation = await intake.seen(read, asked.actor, case)
@@ -66,7 +67,7 @@ async def timeline(asked: Annotated[Asked, asks("case.read")], case: str) -> Res
 
 
 @router.get("/v1/cases/{case}/proof")
-async def proof(asked: Annotated[Asked, asks("case.prove")], case: str) -> Response:
+async def proof(asked: Annotated[Asked, asks("case.prove")], case: CaseId) -> Response:
     """留痕证明：无须运行本系统的任何部分即可核验；无权查看个人信息的，不含私有记录。"""
     async with asked.reading() as read:
         file, situation = await intake.seen(read, asked.actor, case)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Query, Response
+from fastapi import Path, Query, Response
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from sqlalchemy import and_, func, or_
@@ -22,6 +22,7 @@ from libs.common.seal import Seal, seals
 from libs.common.store.engine import Reader
 from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, Here, asks, does, etag
+from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import In, Items, Text, Uscc
 from libs.common.web.paging import Cursor, Limit
 from services.notify import access
@@ -32,6 +33,10 @@ from services.notify.routing import loads as routing
 from services.notify.routing import rules as placing
 
 router = routes.router(prefix="", tag="收件箱")
+
+
+NoticeId = Annotated[str, Path(description="通知", json_schema_extra={"format": "uuid"})]
+ReceiptId = Annotated[str, Path(description="回执", json_schema_extra={"format": "uuid"})]
 
 
 def _distinct(ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -163,7 +168,7 @@ def _receiving_all(here: Here) -> Verb[Batch, ReceiptsIn]:
     )
 
 
-@router.get("/v1/inbox")
+@router.get("/v1/inbox", responses=leading(leads("read_notice", "receive", notice="/data/0/id")))
 async def inbox(
     asked: Annotated[Asked, asks("inbox.read")],
     state: Literal["unread", "received"] | None = None,
@@ -211,8 +216,8 @@ async def receive_all(doing: Annotated[Doing, does("inbox.receive")], body: Rece
     return await doing.do(_receiving_all(doing.here), body)
 
 
-@router.get("/v1/notices/{notice}")
-async def read_notice(asked: Annotated[Asked, asks("notice.read")], notice: str) -> Response:
+@router.get("/v1/notices/{notice}", responses=versioned(leads("receive", notice="/id")))
+async def read_notice(asked: Annotated[Asked, asks("notice.read")], notice: NoticeId) -> Response:
     """查看一件通知。"""
     async with asked.reading() as read:
         file = await loads.notice_file(read, notice)
@@ -221,16 +226,22 @@ async def read_notice(asked: Annotated[Asked, asks("notice.read")], notice: str)
     return asked.show(_shown(file.notice), version=file.head.version)
 
 
-@router.post("/v1/notices/{notice}/receipt", status_code=201)
+@router.post(
+    "/v1/notices/{notice}/receipt",
+    status_code=201,
+    responses=created(
+        leads("read_receipt", receipt="/receipt/id"), leads("read_notice", notice="$request.path.notice")
+    ),
+)
 async def receive(
-    doing: Annotated[Doing, does("notice.receive")], notice: str, body: ReceiptIn | None = None
+    doing: Annotated[Doing, does("notice.receive")], notice: NoticeId, body: ReceiptIn | None = None
 ) -> Response:
     """签收一件通知，取得可离线核验的回执。"""
     return await doing.do(_receiving(doing.here), body)
 
 
 @router.get("/v1/receipts/{receipt}")
-async def read_receipt(asked: Annotated[Asked, asks("receipt.read")], receipt: str) -> Response:
+async def read_receipt(asked: Annotated[Asked, asks("receipt.read")], receipt: ReceiptId) -> Response:
     """签收回执：所签内容、签名和公钥，无须连接任何系统即可核验。"""
     async with asked.reading() as read:
         found = await read.one(Receipt, id=receipt)

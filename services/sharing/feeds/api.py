@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from libs.common import errors
 from libs.common.clock import monotonic
 from libs.common.store.engine import Reader
 from libs.common.web import routes
-from libs.common.web.asked import Asked, asks
+from libs.common.web.asked import Asked, Event, Events, asks
+from libs.common.web.description import leading, leads, refusing
 from services.sharing import access
 from services.sharing.feeds import loads, rules
 from services.sharing.feeds.loads import Arrivals
@@ -24,8 +25,11 @@ LONGEST = 30_000
 
 _POSITION = r"^(0|[1-9][0-9]{0,17})$"
 
+FeedName = Annotated[str, Path(description="订阅源", json_schema_extra={"enum": list(rules.FEEDS)})]
+Position = Annotated[str, Path(description="在日志中的位置", json_schema_extra={"pattern": _POSITION})]
 
-@router.get("/v1/feeds")
+
+@router.get("/v1/feeds", responses=leading(leads("follow", feed="/data/0/name")))
 async def feeds(asked: Annotated[Asked, asks("feed.list")]) -> Response:
     """全部订阅源：都是同一日志的筛选，位置通用。"""
     async with asked.reading() as read:
@@ -44,11 +48,15 @@ async def feeds(asked: Annotated[Asked, asks("feed.list")]) -> Response:
     return asked.show({"data": found if visible else [], "next": None})
 
 
-@router.get("/v1/feeds/{feed}")
+@router.get(
+    "/v1/feeds/{feed}",
+    response_class=Events,
+    responses=leading(leads("read_entry", feed="$request.path.feed", id="/0/id")) | refusing(409),
+)
 async def follow(
     asked: Annotated[Asked, asks("feed.read")],
     http: Request,
-    feed: str,
+    feed: FeedName,
     after: Annotated[str, Query(alias="lastEventId", pattern=_POSITION)] = "0",
     limit: Annotated[int, Query(ge=1, le=200)] = 100,
     timeout: Annotated[int, Query(ge=0, le=LONGEST, description="毫秒")] = 0,
@@ -66,11 +74,11 @@ async def follow(
                 await arrivals.pause(coming, until)
             if not coming.is_set():
                 break
-    return asked.show(events or [], media="application/cloudevents-batch+json")
+    return asked.show(events or [], media=Events.media_type)
 
 
-@router.get("/v1/feeds/{feed}/events/{id}")
-async def read_entry(asked: Annotated[Asked, asks("entry.read")], feed: str, id: str) -> Response:
+@router.get("/v1/feeds/{feed}/events/{id}", response_class=Event)
+async def read_entry(asked: Annotated[Asked, asks("entry.read")], feed: FeedName, id: Position) -> Response:
     """某一位置的记录。"""
     if feed not in rules.FEEDS or not re.fullmatch(_POSITION, id, re.ASCII):
         raise errors.NotFound
@@ -82,7 +90,7 @@ async def read_entry(asked: Annotated[Asked, asks("entry.read")], feed: str, id:
         raise errors.NotFound
     ((entry, situation),) = seen
     access.permit(asked.actor, asked.action, situation)
-    return asked.show(rules.shown(entry, feed), media="application/cloudevents+json")
+    return asked.show(rules.shown(entry, feed), media=Event.media_type)
 
 
 async def _events(asked: Asked, feed: str, after: int, limit: int) -> list[dict[str, Any]] | None:

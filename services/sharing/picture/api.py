@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Path, Response
 
 from libs.common import errors
 from libs.common.change import Change, Head
@@ -15,6 +15,7 @@ from libs.common.permit import Permit
 from libs.common.store.engine import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does
+from libs.common.web.description import leads
 from libs.common.web.fields import In
 from services.sharing import access
 from services.sharing.feeds import loads as feeds
@@ -23,6 +24,13 @@ from services.sharing.picture.rules import Line, Snapshot
 from services.sharing.picture.tables import Rebuild
 
 router = routes.router(prefix="", tag="协同态势")
+
+
+Township = Annotated[str, Path(description="行政区划代码", json_schema_extra={"pattern": "^[1-9][0-9]{8}$"})]
+Department = Annotated[
+    str, Path(description="统一社会信用代码", json_schema_extra={"minLength": 18, "maxLength": 18})
+]
+RebuildId = Annotated[str, Path(description="重建", json_schema_extra={"format": "uuid"})]
 
 
 class RebuildIn(In):
@@ -62,7 +70,7 @@ async def picture(asked: Annotated[Asked, asks("picture.read")]) -> Response:
 
 
 @router.get("/v1/picture/townships/{code}")
-async def township(asked: Annotated[Asked, asks("picture.read")], code: str) -> Response:
+async def township(asked: Annotated[Asked, asks("picture.read")], code: Township) -> Response:
     """一个乡镇（街道）的情况，按行政区划代码。"""
     snapshot, lines = await _visible(asked)
     found = [line for line in lines if line.is_township and line.division == code]
@@ -70,7 +78,7 @@ async def township(asked: Annotated[Asked, asks("picture.read")], code: str) -> 
 
 
 @router.get("/v1/picture/departments/{uscc}")
-async def department(asked: Annotated[Asked, asks("picture.read")], uscc: str) -> Response:
+async def department(asked: Annotated[Asked, asks("picture.read")], uscc: Department) -> Response:
     """一个部门的情况，按统一社会信用代码。"""
     snapshot, lines = await _visible(asked)
     found = [line for line in lines if not line.is_township and line.agency == uscc]
@@ -110,7 +118,7 @@ _DESK = "/".join(rules.DESK)
 REBUILD = Verb("picture.rebuild", lambda request: [_DESK], _load_desk, access.permit, _ask, _asked)
 
 
-@router.post("/v1/rebuilds", status_code=202)
+@router.post("/v1/rebuilds", status_code=202, responses={202: {"links": leads("read_rebuild", id="/id")}})
 async def rebuild(
     doing: Annotated[Doing, does("picture.rebuild")], body: RebuildIn | None = None
 ) -> Response:
@@ -122,7 +130,7 @@ async def rebuild(
 
 
 @router.get("/v1/rebuilds/{id}")
-async def read_rebuild(asked: Annotated[Asked, asks("rebuild.read")], id: str) -> Response:
+async def read_rebuild(asked: Annotated[Asked, asks("rebuild.read")], id: RebuildId) -> Response:
     """一次重建的进度。"""
     async with asked.reading() as read:
         access.permit(asked.actor, asked.action, await feeds.situation(read, asked.actor))
