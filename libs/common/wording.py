@@ -66,8 +66,8 @@ def fault(pointer: str, code: str, detail: str) -> dict[str, str]:
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """The JSON Pointer (RFC 6901) to this place, empty for the whole."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    """The JSON Pointer (RFC 6901) to this place, empty for the whole; a stranger's long key is cut short."""
+    return "".join("/" + _cut(str(part), 100).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def shown(text: str) -> str:
@@ -75,7 +75,11 @@ def shown(text: str) -> str:
     plain = "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
-    return plain if len(plain) <= 40 else plain[:39] + "…"
+    return _cut(plain, 40)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def explain(finding: Mapping[str, Any]) -> str:
