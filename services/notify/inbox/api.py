@@ -230,7 +230,7 @@ async def read_notice(asked: Annotated[Asked, asks("notice.read")], notice: Noti
     "/v1/notices/{notice}/receipt",
     status_code=201,
     responses=created(
-        leads("read_receipt", receipt="/receipt/id"), leads("read_notice", notice="$request.path.notice")
+        leads("read_receipt", receipt="/receipt/receipt"), leads("read_notice", notice="$request.path.notice")
     ),
 )
 async def receive(
