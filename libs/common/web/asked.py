@@ -19,6 +19,7 @@ import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as DependsParameter
 from pydantic import WithJsonSchema
+from starlette.responses import JSONResponse
 
 from libs.common import edge, errors, proof, telemetry, wording
 from libs.common.change import Answer
@@ -68,13 +69,13 @@ class Here:
     also: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Event(Response):
+class Event(JSONResponse):
     """An answer that is one CloudEvent."""
 
     media_type = "application/cloudevents+json"
 
 
-class Events(Response):
+class Events(JSONResponse):
     """An answer that is a batch of CloudEvents."""
 
     media_type = "application/cloudevents-batch+json"

@@ -39,8 +39,11 @@ Choice = Annotated[T, Strict(False)]
 Items = Annotated[tuple[T, ...], Strict(False)]
 
 #: Controls, line separators, surrogates, and the marks that reorder text on screen (U+202E and its kin).
-_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_UNREADABLE_IN_LINES = re.compile(_UNREADABLE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+_MARKS = r"\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufeff"
+_ODD = rf"\u0000-\u001f{_MARKS}"
+_ODD_IN_LINES = rf"\u0000-\u0009\u000b-\u001f{_MARKS}"
+_UNREADABLE = re.compile(rf"[{_ODD}\ud800-\udfff]")
+_UNREADABLE_IN_LINES = re.compile(rf"[{_ODD_IN_LINES}\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class Text:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "minLength": self.min, "maxLength": self.max}
+        pattern = f"^[^{_ODD_IN_LINES if self.lines else _ODD}]*$"
+        return {**handler(schema), "minLength": self.min, "maxLength": self.max, "pattern": pattern}
 
     def _tidied(self, text: str) -> str:
         # Length first: normalising is work, and NFC seldom shortens what is far too long.
