@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -94,6 +95,32 @@ async def test_a_body_over_the_limit_is_413_whether_announced_or_in_chunks(
         assert answer.json()["type"] == "urn:liandong:problem:too-large"
         assert answer.headers["connection"] == "close"
     assert just.json() == {"size": 1 << 20}
+
+
+@pytest.mark.anyio
+async def test_large_bodies_have_room_for_so_many_and_small_ones_always(here: surface.Surface) -> None:
+    """Slow ones keep their room until they end; whoever comes too much is told to come again."""
+    reading, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b" " * (1 << 20)
+        reading.set()
+        await ended.wait()
+
+    headers = {"content-type": "application/json"}
+    async with here.client() as caller, asyncio.TaskGroup() as group:
+        for _ in range(16):
+            reading.clear()
+            group.create_task(caller.post("/v1/things", content=slow(), headers=headers))
+            await reading.wait()
+        large = await caller.post("/v1/things", content=b" " * (1 << 20), headers=headers)
+        small = await caller.post("/v1/things", content=b'{"name":"a"}', headers=headers)
+        ended.set()
+    assert (large.status_code, large.headers["retry-after"]) == (503, "1")
+    assert small.status_code == 201
+    async with here.client() as caller:
+        again = await caller.post("/v1/things", content=b" " * (1 << 20), headers=headers)
+    assert again.status_code == 422
 
 
 @pytest.mark.anyio

@@ -21,6 +21,9 @@ from libs.common.web.tokens import Verifier
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
+#: Bodies of the largest size that are read at the same time.
+_LARGEST = 16
+
 _PAGE = """<!doctype html>
 <html lang="zh-CN">
 <meta charset="utf-8">
@@ -82,7 +85,7 @@ def compose(
     app.router.route_class = routes.StrictRoute
     app.state.verifier = verifier
     app.state.limits = body.Limits(settings.body_bytes, settings.json_depth, settings.json_nodes)
-    app.add_middleware(body.Cap, size=settings.body_bytes)
+    app.add_middleware(body.Cap, size=settings.body_bytes, room=_LARGEST * settings.body_bytes)
     problems.install(app)
     for router in (health.router(checks, metrics.registry, jwks, seconds=settings.ready_seconds), *routers):
         _require_strict(router)

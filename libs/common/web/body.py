@@ -143,12 +143,21 @@ def _refuse(place: _Place, code: str, detail: str) -> NoReturn:
     raise errors.Malformed(f"请求内容不是可接受的 JSON：{detail}", errors=(found,)) from None
 
 
-class Cap:
-    """ASGI middleware that stops a body at its limit, whether its length was announced or comes in chunks."""
+#: A body of so many bytes is read without asking for room.
+SMALL = 64 * 1024
 
-    def __init__(self, app: ASGIApp, size: int) -> None:
+
+class Cap:
+    """ASGI middleware that stops a body at its limit, whether its length was announced or comes in chunks.
+
+    All bodies that are being read have `room` bytes together; where it is used up, the large ones are refused
+    for the moment, so that neither many nor slow ones can fill the memory.
+    """
+
+    def __init__(self, app: ASGIApp, size: int, room: int) -> None:
         self._app = app
         self._size = size
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -161,12 +170,19 @@ class Cap:
             nonlocal read
             message = await receive()
             if message["type"] == "http.request":
-                read += len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                read += size
+                self._room -= size
                 if max(read, announced) > self._size:
                     raise TooLarge(f"请求内容不得超过 {self._size} 字节", limit=self._size)
+                if read > SMALL and self._room < 0:
+                    raise errors.Busy
             return message
 
-        await self._app(scope, counted, send)
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._room += read
 
 
 def _announced(scope: Scope) -> float:
