@@ -10,9 +10,37 @@ from collections.abc import Iterator, Mapping
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Seconds that requests under way get to finish when the process is told to end.
 GRACE = 10
+
+#: Bytes that a request line with its headers, or the trailers of a body, may have.
+LONGEST_HEAD = 64 * 1024
+
+
+class _Bounded(HttpToolsProtocol):
+    """uvicorn's protocol with an end to the head of a request: httptools reads as long as one comes."""
+
+    _pending = 0  # bytes received since something came of them
+
+    def data_received(self, data: bytes) -> None:
+        self._pending += len(data)
+        super().data_received(data)
+        if self._pending > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        self._pending = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._pending = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._pending = 0
+        super().on_body(body)
 
 
 class _Server(uvicorn.Server):
@@ -35,7 +63,7 @@ async def serve(apps: Mapping[int, FastAPI], *, host: str) -> None:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE,
-                h11_max_incomplete_event_size=64 * 1024,
+                http=_Bounded,
             )
         )
         for port, app in apps.items()
