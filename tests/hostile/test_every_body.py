@@ -63,6 +63,7 @@ async def test_every_hostile_body_is_refused_by_every_operation(
     assert odd == []
 
 
+@pytest.mark.slow
 async def test_every_hostile_value_in_every_field_does_no_harm(
     prepared: Ground, service: Name, reading: list[Call]
 ) -> None:

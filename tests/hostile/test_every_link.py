@@ -143,6 +143,7 @@ def _evaluated(expression: str, step: Step, answer: httpx.Response) -> str | Non
     return {"$request.path": step.places, "$response.header": answer.headers}[place].get(name)
 
 
+@pytest.mark.slow
 async def test_journeys_along_the_links_meet_no_bug(prepared: Ground, service: Name) -> None:
     async with prepared.client(service) as client:
         walk = Walk(prepared, service, client, random.Random(SEED))
