@@ -1,7 +1,6 @@
 """PostgreSQL: a Change is one statement, conditional on every lock, and those that wait share one.
 
-`statement` writes the text; this file alone speaks to the driver. A Change too large for a statement of its
-own shape is one short transaction with the same locks in the same order.
+`statement` writes the text; this file alone speaks to the driver.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from libs.common import errors
-from libs.common.change import Change, Fence, Write
+from libs.common.change import Change
 from libs.common.store import statement
 from libs.common.store.engine import (
     Committed,
@@ -29,14 +28,11 @@ from libs.common.store.engine import (
     Outcome,
     Rows,
     columns_of,
-    upsert,
-    writes,
-    written_columns,
 )
 from libs.common.store.grouping import GroupCommit
 from libs.common.store.lookups import Lookups
 
-#: A Change with more locks and rows than this is written as a transaction: its shape would not come again.
+#: A Change with more locks and rows than this is sent as JSON: its shape would not come again.
 ONE_STATEMENT = 48
 #: Where a process tells the others that its journal has grown.
 CHANNEL = "liandong_journal"
@@ -155,9 +151,7 @@ class PostgresEngine:
     async def _commit_alone(self, change: Change) -> Outcome:
         async with self._driver() as connection:
             try:
-                if _size(change) <= ONE_STATEMENT:
-                    return await _commit_one(connection, change)
-                return await _commit_large(connection, change)
+                return await _commit_one(connection, change)
             except _CONFLICTS:
                 return Conflict()
 
@@ -165,7 +159,8 @@ class PostgresEngine:
         """The numbers of those committed."""
         prepared = statement.many(changes)
         async with self._driver() as connection:
-            return {row["n"] for row in await connection.fetch(prepared.text, *prepared.parameters)}
+            found = await connection.fetch(prepared.text, *prepared.parameters)
+        return {row["n"] for row in found if row["n"] is not None}
 
     async def _notify(self) -> None:
         while self._has_grown:
@@ -229,107 +224,15 @@ def _size(change: Change) -> int:
 async def _commit_one(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
     if any(head.is_new for head in change.relied):
         return Conflict()  # nothing can be locked where there is no row; the decision must own it
-    prepared = statement.one(change)
-    found = await connection.fetchrow(prepared.text, *prepared.parameters)
+    if _size(change) <= ONE_STATEMENT:
+        prepared = statement.one(change)
+        found = await connection.fetchrow(prepared.text, *prepared.parameters)
+        is_open = bool(found and found["open"])
+    else:
+        prepared = statement.many([change])
+        found = await connection.fetchrow(prepared.text, *prepared.parameters)
+        is_open = bool(found and found["n"] is not None)
     assert found is not None
     if change.fence and not found["fenced"]:
         return FenceLost()
-    return Committed() if found["open"] else Conflict()
-
-
-async def _commit_large(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
-    """The same locks in the same order and the same writes, as one transaction with array execution."""
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        outcome = await _lock_large(connection, change)
-        if isinstance(outcome, Committed):
-            await _write_large(connection, change)
-    except BaseException:
-        # The driver may have refused a value, or the caller left: the server would commit what it has.
-        await transaction.rollback()
-        raise
-    if isinstance(outcome, Committed):
-        await transaction.commit()
-    else:
-        await transaction.rollback()
-    return outcome
-
-
-async def _lock_large(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
-    if change.fence and not await _pass_fence(connection, change.fence):
-        return FenceLost()
-    expected = [head for head, _ in statement.locks(change) if not head.is_new]
-    found = await connection.fetch(
-        "SELECT h.kind, h.id, h.version FROM heads h"
-        " JOIN unnest($1::varchar[], $2::varchar[]) AS w (kind, id) USING (kind, id)"
-        ' ORDER BY h.kind COLLATE "C", h.id COLLATE "C" FOR UPDATE OF h',
-        [head.kind for head in expected],
-        [head.id for head in expected],
-    )
-    versions = {(row["kind"], row["id"]): row["version"] for row in found}
-    as_read = all(versions.get((head.kind, head.id)) == head.version for head in expected)
-    return Committed() if as_read and not any(head.is_new for head in change.relied) else Conflict()
-
-
-async def _pass_fence(connection: asyncpg.Connection[Any], fence: Fence) -> bool:
-    moved = await connection.fetchrow(
-        'UPDATE positions SET next = $6, last_id = $7 WHERE "group" = $1 AND topic = $2 AND partition = $3'
-        " AND epoch = $4 AND next = $5 RETURNING 1",
-        fence.group,
-        fence.topic,
-        fence.partition,
-        fence.epoch,
-        fence.next,
-        fence.then,
-        fence.last_id,
-    )
-    return moved is not None
-
-
-async def _write_large(connection: asyncpg.Connection[Any], change: Change) -> None:
-    after = change.heads_after()
-    await connection.executemany(
-        "INSERT INTO heads (kind, id, version, seq, digest) VALUES ($1, $2, $3, $4, $5)",
-        [(h.kind, h.id, h.version, h.seq, h.digest) for h in after if h.version == 1],
-    )
-    await connection.executemany(
-        "UPDATE heads SET version = $3, seq = $4, digest = $5 WHERE kind = $1 AND id = $2",
-        [(h.kind, h.id, h.version, h.seq, h.digest) for h in after if h.version > 1],
-    )
-    groups = writes(change)
-    positions = await _take_positions(connection, change)
-    groups += [
-        (row.table, Write.INSERT, [{**row.values, "position": position}])
-        for row, position in zip(change.numbered, positions, strict=True)
-    ]
-    for table, write, rows in groups:
-        columns, keys = written_columns(table, write)
-        places = [f"${n}" for n in range(1, len(columns) + 1)]
-        names = ", ".join(f'"{column.name}"' for column in columns)
-        if write is Write.DELETE:
-            text = f"DELETE FROM {table} WHERE ({names}) = ({', '.join(places)})"
-        else:
-            text = f"INSERT INTO {table} ({names}) VALUES ({', '.join(places)})"
-            text += upsert(columns, keys) if write is Write.PUT else ""
-        await connection.executemany(text, [statement.BIND.values(columns, row) for row in rows])
-
-
-async def _take_positions(connection: asyncpg.Connection[Any], change: Change) -> list[int]:
-    """Positions for the numbered rows, in their order, from counters locked last."""
-    taken: dict[str, int] = {}
-    for row in change.numbered:
-        taken[row.counter] = taken.get(row.counter, 0) + 1
-    bases: dict[str, int] = {}
-    for counter in sorted(taken):
-        bases[counter] = await connection.fetchval(
-            "INSERT INTO counters (name, position) VALUES ($1, $2) ON CONFLICT (name)"
-            " DO UPDATE SET position = counters.position + $2 RETURNING position - $2",
-            counter,
-            taken[counter],
-        )
-    positions: list[int] = []
-    for row in change.numbered:
-        bases[row.counter] += 1
-        positions.append(bases[row.counter])
-    return positions
+    return Committed() if is_open else Conflict()

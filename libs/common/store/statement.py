@@ -1,9 +1,9 @@
 """The text and parameters by which PostgreSQL commits Changes in one statement; no driver, no state.
 
 `one` is a single Change with scalar parameters, its text depending on the Change's shape alone. `many` is
-several Changes that touch nothing of each other's, with arrays, each behind a gate of its own. Both lock
-first, heads in the order (kind, id), and write only where every lock was as expected. Under READ COMMITTED a
-lock that had to wait looks at the row again, so a head that moved meanwhile closes the gate.
+several Changes that touch nothing of each other's, each behind a gate of its own, or one of any size, with
+rows as JSON. Both lock first, heads in the order (kind, id), and write only where every lock was as expected.
+Under READ COMMITTED a lock that had to wait looks at the row again, so a head that moved closes the gate.
 """
 
 from __future__ import annotations
@@ -179,19 +179,28 @@ def _numbered_parts(numbered: Sequence[tuple[str, str]], numbers: Iterator[int])
     for counter, _ in numbered:
         counts[counter] = counts.get(counter, 0) + 1
     for counter, taken in counts.items():
-        yield (
-            f"c_{counter} AS (INSERT INTO counters (name, position) SELECT '{counter}', {taken}"
-            f" WHERE {_OPEN} ON CONFLICT (name) DO UPDATE SET position = counters.position + {taken}"
-            f" RETURNING position - {taken} AS base)"
-        )
+        yield _counter_part(counter, str(taken))
     seen: dict[str, int] = {}
     for n, (counter, table) in enumerate(numbered):
         seen[counter] = seen.get(counter, 0) + 1
         columns = _without_position(table)
         yield (
             f"n{n} AS (INSERT INTO {table} (position, {_names(columns)})"
-            f" SELECT base + {seen[counter]}, {_casts(columns, numbers)} FROM c_{counter})"
+            f" SELECT base + {seen[counter]}, {_casts(columns, numbers)} FROM {_counter_name(counter)})"
         )
+
+
+def _counter_name(counter: str) -> str:
+    return f"c_{counter}"
+
+
+def _counter_part(counter: str, taken: str) -> str:
+    """So many positions of a counter after `base`, if the gate is open."""
+    return (
+        f"{_counter_name(counter)} AS (INSERT INTO counters (name, position) SELECT '{counter}', {taken}"
+        f" WHERE {_OPEN} ON CONFLICT (name) DO UPDATE SET position = counters.position + {taken}"
+        f" RETURNING position - {taken} AS base)"
+    )
 
 
 def _without_position(table: str) -> tuple[Column[Any], ...]:
@@ -226,29 +235,58 @@ def touches(change: Change) -> tuple[set[str], set[Any]]:
 
 
 def many(changes: Sequence[Change]) -> Statement:
-    """The statement that commits those of `changes` whose heads are as read; it answers their numbers.
+    """The statement that commits those of `changes` whose heads are as read, or one too large for `one`.
 
-    No head owned by one may be touched by another, and no two may write one row: see `may_share`, `touches`.
-    Rows travel as JSON: a driver spends four times as long on as many arrays.
+    It answers `fenced`, and in `n` the numbers of those committed. No head owned by one may be touched by
+    another, and no two may write one row: see `may_share`, `touches`. Rows travel as JSON: a driver spends
+    four times as long on as many arrays.
     """
-    groups: dict[tuple[str, Write], list[dict[str, Any]]] = {}
-    for n, change in enumerate(changes):
-        for table, write, rows in writes(change):
-            columns, _ = written_columns(table, write)
-            taken = [{name: row[name] for name in _names_of(columns)} for row in rows]
-            for one in taken:
-                one["n"] = n
-            groups.setdefault((table, write), []).extend(taken)
-    order = sorted(groups, key=lambda group: (group[0], group[1].value))
+    fence = next((change.fence for change in changes if change.fence), None)
+    groups = _rows_of(changes)
+    order = tuple(sorted(groups, key=lambda group: (group.counter, group.table, group.write.value)))
     after = [(n, head) for n, change in enumerate(changes) for head in change.heads_after()]
     parameters: list[Any] = [
         len(changes),
         _json(_read_heads(changes)),
         _json([_head(n, head) for n, head in after if head.version > 1]),
         _json([_head(n, head) for n, head in after if head.version == 1]),
-        *(_json(groups[group]) for group in order),
     ]
-    return Statement(_text_of_many(tuple(order)), parameters)
+    for counter in _counters(order):
+        parameters.append(sum(len(rows) for group, rows in groups.items() if group.counter == counter))
+    parameters += [_json(groups[group]) for group in order]
+    if fence:
+        parameters += [fence.group, fence.topic, fence.partition, fence.epoch, fence.next]
+        parameters += [fence.then, fence.last_id]
+    return Statement(_text_of_many(order, fenced=fence is not None), parameters)
+
+
+class _Group(NamedTuple):
+    """Rows that are written to one table in one way."""
+
+    table: str
+    write: Write
+    counter: str = ""  #: of which each row takes a position
+
+
+def _rows_of(changes: Sequence[Change]) -> dict[_Group, list[dict[str, Any]]]:
+    """Rows with the number of their Change, those of a counter with their place in it, from 1."""
+    groups: dict[_Group, list[dict[str, Any]]] = {}
+    for n, change in enumerate(changes):
+        for table, write, rows in writes(change):
+            names = _names_of(written_columns(table, write)[0])
+            into = groups.setdefault(_Group(table, write), [])
+            into += [{**{name: row[name] for name in names}, "n": n} for row in rows]
+        places: dict[str, int] = {}
+        for row in change.numbered:
+            place = places[row.counter] = places.get(row.counter, 0) + 1
+            named = {column.name: row.values[column.name] for column in _without_position(row.table)}
+            into = groups.setdefault(_Group(row.table, Write.INSERT, row.counter), [])
+            into.append({**named, "n": n, "place": place})
+    return groups
+
+
+def _counters(groups: Iterable[_Group]) -> list[str]:
+    return sorted({group.counter for group in groups if group.counter})
 
 
 def _read_heads(changes: Sequence[Change]) -> list[dict[str, Any]]:
@@ -265,38 +303,51 @@ def _head(n: int, head: Head) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _text_of_many(groups: tuple[tuple[str, Write], ...]) -> str:
+def _text_of_many(groups: tuple[_Group, ...], *, fenced: bool) -> str:
     numbers = count(2)
     stream = (("n", "integer"), ("kind", "varchar"), ("id", "varchar"))
     ends = (*stream, ("seq", "integer"), ("digest", "bytea"))
+    first = "(SELECT count(*) = 1 FROM fence)" if fenced else "true"
     parts = [
         f"want AS MATERIALIZED (SELECT * FROM {_records('w', (*stream, ('version', 'integer')), numbers)})",
         "locked AS MATERIALIZED (SELECT kind, id, version FROM heads"
-        " WHERE (kind, id) IN (SELECT kind, id FROM want)"
+        f" WHERE {first} AND (kind, id) IN (SELECT kind, id FROM want)"
         # The order in which Python sorts, whatever the database's own is.
         ' ORDER BY kind COLLATE "C", id COLLATE "C" FOR UPDATE)',
-        "passed AS MATERIALIZED (SELECT n FROM generate_series(0, $1::integer - 1) AS g (n)"
-        " WHERE NOT EXISTS (SELECT 1 FROM want w WHERE w.n = g.n AND NOT EXISTS"
+        f"passed AS MATERIALIZED (SELECT n FROM generate_series(0, $1::integer - 1) AS g (n) WHERE {first}"
+        " AND NOT EXISTS (SELECT 1 FROM want w WHERE w.n = g.n AND NOT EXISTS"
         " (SELECT 1 FROM locked l WHERE l.kind = w.kind AND l.id = w.id AND l.version = w.version)))",
-        "moved AS (UPDATE heads h SET version = h.version + 1, seq = u.seq, digest = u.digest"
+        "gate AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM passed) AS open)",
+        "headed AS (UPDATE heads h SET version = h.version + 1, seq = u.seq, digest = u.digest"
         f" FROM {_records('u', ends, numbers)} WHERE h.kind = u.kind AND h.id = u.id AND u.{_PASSED})",
         "made AS (INSERT INTO heads (kind, id, version, seq, digest) SELECT kind, id, 1, seq, digest"
         f" FROM {_records('u', ends, numbers)} WHERE {_PASSED})",
     ]
-    for place, (table, write) in enumerate(groups):
-        parts.append(f"w{place} AS ({_many_part(table, write, numbers)})")
-    return "WITH " + ",\n".join(parts) + "\nSELECT n FROM passed"
+    parts += [_counter_part(counter, f"${next(numbers)}::bigint") for counter in _counters(groups)]
+    parts += [f"w{place} AS ({_many_part(group, numbers)})" for place, group in enumerate(groups)]
+    if fenced:
+        lock, moved = _fence_parts(numbers)
+        parts = [lock, *parts, moved]
+    return "WITH " + ",\n".join(parts) + f"\nSELECT {first} AS fenced, n FROM gate LEFT JOIN passed ON true"
 
 
-def _many_part(table: str, write: Write, numbers: Iterator[int]) -> str:
-    columns, keys = written_columns(table, write)
+def _many_part(group: _Group, numbers: Iterator[int]) -> str:
+    if group.counter:
+        columns = _without_position(group.table)
+        source = _records("u", (*_typed(columns), ("n", "integer"), ("place", "bigint")), numbers)
+        return (
+            f"INSERT INTO {group.table} (position, {_names(columns)}) SELECT base + place, {_names(columns)}"
+            f" FROM {source}, {_counter_name(group.counter)} WHERE {_PASSED}"
+        )
+    columns, keys = written_columns(group.table, group.write)
     source = _records("u", (*_typed(columns), ("n", "integer")), numbers, nth="place")
-    if write is Write.DELETE:
+    if group.write is Write.DELETE:
         chosen = f"SELECT {_names(columns)} FROM {source} WHERE {_PASSED}"
-        return f"DELETE FROM {table} WHERE ({_names(columns)}) IN ({chosen})"
-    insert = f"INSERT INTO {table} ({_names(columns)}) SELECT {_names(columns)} FROM {source} WHERE {_PASSED}"
+        return f"DELETE FROM {group.table} WHERE ({_names(columns)}) IN ({chosen})"
+    insert = f"INSERT INTO {group.table} ({_names(columns)})"
+    insert += f" SELECT {_names(columns)} FROM {source} WHERE {_PASSED}"
     insert += " ORDER BY place"  # the journal's positions follow the order of facts
-    return insert + upsert(columns, keys) if write is Write.PUT else insert
+    return insert + upsert(columns, keys) if group.write is Write.PUT else insert
 
 
 def _records(
