@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from libs.common import proof
@@ -325,6 +326,7 @@ class Change:
 _FIELDS = tuple(field.name for field in fields(Change))
 
 
+@lru_cache(maxsize=8192)
 def gate_of(source: str, stream: str) -> tuple[str, str]:
     """The head under which a consumer keeps how far it has heard a stream; the source may be a path."""
     return "heard", f"{source.rpartition('/')[2]}:{stream}"

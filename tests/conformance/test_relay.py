@@ -19,7 +19,7 @@ from libs.common.loops.relay import SLOW_POLL, Relay
 from libs.common.store import schema, statement
 from libs.common.store.engine import Committed, Engine
 from libs.common.store.schema import JournalEntry, JournalRow
-from libs.common.store.store import Store
+from libs.common.store.store import Store, Unpublished
 from tests.conformance.conftest import PARTITIONS, Database, Logs, plain
 from tests.conformance.things import (
     ACTOR,
@@ -207,13 +207,13 @@ class PassingBy(Store):
         super().__init__(engine)
         self._last = 0
 
-    async def unpublished(self, most: int) -> list[JournalEntry]:
+    async def unpublished(self, most: int) -> list[Unpublished]:
         table = schema.table(JournalRow)
         behind = select(table).where(table.c.position > self._last).order_by(table.c.position).limit(most)
         async with self.reading() as read:
             found = await read.all(JournalEntry, behind)
         self._last = max([self._last, *(entry.position for entry in found)])
-        return found
+        return [Unpublished(*(getattr(entry, name) for name in Unpublished._fields)) for entry in found]
 
 
 @pytest.mark.parametrize(("kind", "loses"), [(Store, False), (PassingBy, True)])

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -20,7 +20,6 @@ from libs.common import change, proof
 from libs.common.change import gate_of
 from libs.common.clock import Trace
 from libs.common.log.seam import Outgoing, Record
-from libs.common.store.schema import JournalEntry
 
 SPECVERSION = "1.0"
 #: Largest event that may travel, in bytes of public part and headers.
@@ -48,6 +47,21 @@ REQUIRED = (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SEQUENCE = re.compile(r"[0-9]{1,10}")
 _SOURCE = re.compile(r"/services/[a-z]{1,40}")
+
+
+class Written(Protocol):
+    """What is said of a journal entry: of its private record only the commitment."""
+
+    @property
+    def public(self) -> bytes: ...
+    @property
+    def private(self) -> bytes: ...
+    @property
+    def salt(self) -> bytes: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def traceparent(self) -> str: ...
 
 
 class Unreadable(Exception):
@@ -91,7 +105,7 @@ class Heard:
         return proof.chained(previous, self.public(), self.private_digest) == self.chain
 
 
-def attributes_of(entry: JournalEntry) -> tuple[dict[str, str], Any]:
+def attributes_of(entry: Written) -> tuple[dict[str, str], Any]:
     """A journal entry's CloudEvents attributes (strings) and its data."""
     public = orjson.loads(entry.public)
     data = public.pop("data")
@@ -110,15 +124,15 @@ def attributes_of(entry: JournalEntry) -> tuple[dict[str, str], Any]:
     return attributes, data
 
 
-def outgoing(entry: JournalEntry) -> Outgoing:
+def outgoing(entry: Written) -> Outgoing:
     """A journal entry as the record that the relay publishes (Kafka binding, binary mode)."""
     attributes, data = attributes_of(entry)
-    headers = [(f"ce_{name}", value.encode()) for name, value in sorted(attributes.items())]
+    headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
     headers.append(("content-type", b"application/json"))
     return Outgoing(attributes["subject"], proof.canonical(data), tuple(headers))
 
 
-def structured(entry: JournalEntry) -> dict[str, Any]:
+def structured(entry: Written) -> dict[str, Any]:
     """A journal entry as a structured CloudEvent, for JSON answers."""
     attributes, data = attributes_of(entry)
     return {**attributes, "datacontenttype": "application/json", "data": data}
@@ -190,7 +204,7 @@ def _heard(attributes: Mapping[str, str], value: bytes) -> Heard:
 
 def _refuse_strange(attributes: Mapping[str, str]) -> None:
     """What becomes a key or a text of our tables must be such that every database takes it."""
-    if any(_CONTROL.search(text) for pair in attributes.items() for text in pair):
+    if _CONTROL.search("".join((*attributes, *attributes.values()))):
         raise Unreadable("属性中含有控制字符")
     if not _SEQUENCE.fullmatch(attributes["sequence"]):
         raise Unreadable("sequence 不是有效的序号")

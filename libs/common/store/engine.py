@@ -24,7 +24,7 @@ Key = tuple[Any, ...]
 
 
 class Lookup(NamedTuple):
-    """What is looked up: the rows of a table by the values of these columns."""
+    """Columns of a table: those by whose values its rows are looked up, or those that are read."""
 
     table: str
     columns: tuple[str, ...]
@@ -194,8 +194,8 @@ class Engine(Protocol):
     async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
         """For each key its rows, in the order of the table's own key."""
 
-    async def scan(self, table: str, clause: str) -> Rows:
-        """Whole rows of one table, chosen by SQL after FROM that both engines speak."""
+    async def scan(self, lookup: Lookup, clause: str) -> Rows:
+        """These columns of a table, of rows chosen by SQL that both engines speak."""
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         """What a reading statement answers."""
@@ -231,9 +231,15 @@ def writes(change: Change) -> list[Writes]:
 
 
 @lru_cache(maxsize=256)
-def columns_of(table: str) -> tuple[Column[Any], ...]:
-    """The columns of a table, in its order."""
-    return tuple(SQLModel.metadata.tables[table].columns)
+def columns_of(table: str, names: tuple[str, ...] = ()) -> tuple[Column[Any], ...]:
+    """Columns of a table: these, or all of them in its order."""
+    columns = SQLModel.metadata.tables[table].columns
+    return tuple(columns[name] for name in names) if names else tuple(columns)
+
+
+def names_of(columns: Iterable[Column[Any]]) -> str:
+    """The columns as they are named in a statement."""
+    return ", ".join(f'"{column.name}"' for column in columns)
 
 
 @lru_cache(maxsize=512)

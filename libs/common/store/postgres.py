@@ -28,6 +28,7 @@ from libs.common.store.engine import (
     Outcome,
     Rows,
     columns_of,
+    names_of,
 )
 from libs.common.store.grouping import GroupCommit
 from libs.common.store.lookups import Lookups
@@ -101,10 +102,10 @@ class PostgresEngine:
     async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
         return await self._lookups.find(lookup, keys)
 
-    async def scan(self, table: str, clause: str) -> Rows:
+    async def scan(self, lookup: Lookup, clause: str) -> Rows:
+        columns = columns_of(*lookup)
         async with self._driver() as connection:
-            records = await connection.fetch(f"SELECT {statement.values_of(table)} FROM {table} t {clause}")
-        columns = columns_of(table)
+            records = await connection.fetch(f"SELECT {names_of(columns)} FROM {lookup.table} {clause}")
         return [statement.BIND.row(columns, record) for record in records]
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:

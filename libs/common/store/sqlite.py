@@ -11,14 +11,14 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 import sqlalchemy
-from sqlalchemy import Column, Executable
+from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
@@ -35,6 +35,7 @@ from libs.common.store.engine import (
     Outcome,
     Rows,
     columns_of,
+    names_of,
     upsert,
     writes,
     written_columns,
@@ -120,10 +121,11 @@ class SqliteEngine:
             every = [reader.execute(text, key).fetchall() for key in keys]
         return [[_BIND.row(columns, row) for row in rows] for rows in every]
 
-    async def scan(self, table: str, clause: str) -> Rows:
-        columns = columns_of(table)
+    async def scan(self, lookup: Lookup, clause: str) -> Rows:
+        columns = columns_of(*lookup)
+        text = f"SELECT {names_of(columns)} FROM {lookup.table} {clause}"
         with _Translated():
-            rows = _raw(self._reader).execute(f"SELECT {_names(columns)} FROM {table} {clause}").fetchall()
+            rows = _raw(self._reader).execute(text).fetchall()
         return [_BIND.row(columns, row) for row in rows]
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
@@ -277,7 +279,7 @@ def _found(lookup: Lookup) -> str:
     table = SQLModel.metadata.tables[lookup.table]
     equal = " AND ".join(f'"{name}" = ?' for name in lookup.columns)
     order = ", ".join(f'"{key.name}"' for key in table.primary_key)
-    return f"SELECT {_names(table.columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
+    return f"SELECT {names_of(table.columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
 
 
 @lru_cache(maxsize=512)
@@ -286,12 +288,8 @@ def _statement(table: str, write: Write) -> str:
     columns, keys = written_columns(table, write)
     if write is Write.DELETE:
         return f"DELETE FROM {table} WHERE " + " AND ".join(f'"{key.name}" = ?' for key in keys)
-    statement = f"INSERT INTO {table} ({_names(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    statement = f"INSERT INTO {table} ({names_of(columns)}) VALUES ({', '.join('?' * len(columns))})"
     return statement + upsert(columns, keys) if write is Write.PUT else statement
-
-
-def _names(columns: Iterable[Column[Any]]) -> str:
-    return ", ".join(f'"{column.name}"' for column in columns)
 
 
 def _raw(connection: sqlalchemy.Connection) -> sqlite3.Connection:

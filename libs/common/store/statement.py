@@ -21,7 +21,17 @@ from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
 from libs.common.change import Change, Head, Write, in_lock_order
-from libs.common.store.engine import Binder, Key, Lookup, Writes, columns_of, upsert, writes, written_columns
+from libs.common.store.engine import (
+    Binder,
+    Key,
+    Lookup,
+    Writes,
+    columns_of,
+    names_of,
+    upsert,
+    writes,
+    written_columns,
+)
 
 DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 BIND = Binder(DIALECT)
@@ -62,20 +72,14 @@ def found(lookup: Lookup, keys: Sequence[Key]) -> Statement:
 
 
 @lru_cache(maxsize=256)
-def values_of(table: str) -> str:
-    """All columns of a table, as `t`, in its order."""
-    return ", ".join(f't."{column.name}"' for column in columns_of(table))
-
-
-@lru_cache(maxsize=256)
 def _text_of_found(lookup: Lookup) -> str:
     table = SQLModel.metadata.tables[lookup.table]
     columns = [table.columns[name] for name in lookup.columns]
     equal = " AND ".join(f't."{column.name}" = k."{column.name}"' for column in columns)
     order = ", ".join(["k.nth", *(f't."{key.name}"' for key in table.primary_key)])
     keys = _records("k", _typed(columns), count(1), nth="nth")
-    values = f"k.nth, {values_of(lookup.table)}"
-    return f"SELECT {values} FROM {keys} JOIN {lookup.table} t ON {equal} ORDER BY {order}"
+    values = ", ".join(f't."{column.name}"' for column in columns_of(lookup.table))
+    return f"SELECT k.nth, {values} FROM {keys} JOIN {lookup.table} t ON {equal} ORDER BY {order}"
 
 
 class _Shape(NamedTuple):
@@ -168,8 +172,8 @@ def _write_part(table: str, write: Write, rows: int, numbers: Iterator[int]) -> 
     columns, keys = written_columns(table, write)
     values = ", ".join(f"({_casts(columns, numbers)})" for _ in range(rows))
     if write is Write.DELETE:
-        return f"DELETE FROM {table} WHERE ({_names(columns)}) IN (VALUES {values}) AND {_OPEN}"
-    insert = f"INSERT INTO {table} ({_names(columns)}) SELECT * FROM (VALUES {values}) AS v WHERE {_OPEN}"
+        return f"DELETE FROM {table} WHERE ({names_of(columns)}) IN (VALUES {values}) AND {_OPEN}"
+    insert = f"INSERT INTO {table} ({names_of(columns)}) SELECT * FROM (VALUES {values}) AS v WHERE {_OPEN}"
     return insert + upsert(columns, keys) if write is Write.PUT else insert
 
 
@@ -185,7 +189,7 @@ def _numbered_parts(numbered: Sequence[tuple[str, str]], numbers: Iterator[int])
         seen[counter] = seen.get(counter, 0) + 1
         columns = _without_position(table)
         yield (
-            f"n{n} AS (INSERT INTO {table} (position, {_names(columns)})"
+            f"n{n} AS (INSERT INTO {table} (position, {names_of(columns)})"
             f" SELECT base + {seen[counter]}, {_casts(columns, numbers)} FROM {_counter_name(counter)})"
         )
 
@@ -206,10 +210,6 @@ def _counter_part(counter: str, taken: str) -> str:
 def _without_position(table: str) -> tuple[Column[Any], ...]:
     columns, _ = written_columns(table, Write.INSERT)
     return tuple(column for column in columns if column.name != "position")
-
-
-def _names(columns: Iterable[Column[Any]]) -> str:
-    return ", ".join(f'"{column.name}"' for column in columns)
 
 
 def _casts(columns: Iterable[Column[Any]], numbers: Iterator[int]) -> str:
@@ -335,17 +335,16 @@ def _many_part(group: _Group, numbers: Iterator[int]) -> str:
     if group.counter:
         columns = _without_position(group.table)
         source = _records("u", (*_typed(columns), ("n", "integer"), ("place", "bigint")), numbers)
-        return (
-            f"INSERT INTO {group.table} (position, {_names(columns)}) SELECT base + place, {_names(columns)}"
-            f" FROM {source}, {_counter_name(group.counter)} WHERE {_PASSED}"
-        )
+        names = names_of(columns)
+        insert = f"INSERT INTO {group.table} (position, {names}) SELECT base + place, {names}"
+        return f"{insert} FROM {source}, {_counter_name(group.counter)} WHERE {_PASSED}"
     columns, keys = written_columns(group.table, group.write)
     source = _records("u", (*_typed(columns), ("n", "integer")), numbers, nth="place")
     if group.write is Write.DELETE:
-        chosen = f"SELECT {_names(columns)} FROM {source} WHERE {_PASSED}"
-        return f"DELETE FROM {group.table} WHERE ({_names(columns)}) IN ({chosen})"
-    insert = f"INSERT INTO {group.table} ({_names(columns)})"
-    insert += f" SELECT {_names(columns)} FROM {source} WHERE {_PASSED}"
+        chosen = f"SELECT {names_of(columns)} FROM {source} WHERE {_PASSED}"
+        return f"DELETE FROM {group.table} WHERE ({names_of(columns)}) IN ({chosen})"
+    insert = f"INSERT INTO {group.table} ({names_of(columns)})"
+    insert += f" SELECT {names_of(columns)} FROM {source} WHERE {_PASSED}"
     insert += " ORDER BY place"  # the journal's positions follow the order of facts
     return insert + upsert(columns, keys) if group.write is Write.PUT else insert
 

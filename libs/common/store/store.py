@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, func, select, text
@@ -40,6 +40,18 @@ class Lease:
     name: str
     holder: str
     epoch: int
+
+
+class Unpublished(NamedTuple):
+    """Of a journal row, what publishing it needs."""
+
+    position: int
+    seq: int
+    public: bytes
+    private: bytes
+    salt: bytes
+    digest: bytes
+    traceparent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +122,10 @@ class Store:
         """Hear of growth in other processes until cancelled. Raises Transient when the connection is lost."""
         await self._engine.listen(self._wake)
 
-    async def unpublished(self, most: int) -> list[schema.JournalEntry]:
+    async def unpublished(self, most: int) -> list[Unpublished]:
         """Journal rows not yet published, in order: per stream that is the order of seq."""
         clause = f"WHERE published_at IS NULL ORDER BY position LIMIT {most:d}"
-        rows = await self._engine.scan("journal", clause)
-        return [schema.JournalEntry.model_construct(**row) for row in rows]
+        return [Unpublished(**row) for row in await self._engine.scan(_UNPUBLISHED, clause)]
 
     async def outbox(self) -> Outbox:
         statement = select(func.count().label("depth"), func.min(_JOURNAL.c.recorded_at).label("oldest"))
@@ -170,6 +181,7 @@ class Store:
             self._locks[name] = (lock, users - 1)
 
 
+_UNPUBLISHED = Lookup("journal", Unpublished._fields)
 _RESULTS: Mapping[type, Result] = {
     Committed: "committed",
     Conflict: "conflict",
