@@ -76,8 +76,13 @@ def _case(zh: str, may: Mapping[str, frozenset[Role]]) -> Rule:
     return Rule(zh, may, seen_by="case.read", personal=CASE_DATA, clear_to=_HANDLING)
 
 
-def _transfer(zh: str, may: Mapping[str, frozenset[Role]], clear_to: frozenset[str] = _HANDLING) -> Rule:
-    return Rule(zh, may, seen_by="transfer.read", personal=TRANSFER_DATA, clear_to=clear_to)
+def _transfer(
+    zh: str,
+    may: Mapping[str, frozenset[Role]],
+    clear_to: frozenset[str] = _HANDLING,
+    seen_by: str = "transfer.read",
+) -> Rule:
+    return Rule(zh, may, seen_by=seen_by, personal=TRANSFER_DATA, clear_to=clear_to)
 
 
 RULES: Mapping[str, Rule] = {
@@ -98,7 +103,8 @@ RULES: Mapping[str, Rule] = {
     "case.move": _case("办理阶段流转", only(HOLDER, HANDLER, APPROVER)),
     "case.prove": _case("取得留痕证明", _READS_CASE),
     "transfer.read": _transfer("查看移送", _READS_TRANSFER, frozenset({SENDER, RECIPIENT})),
-    "transfer.offer": _transfer("移送", only(HOLDER, HANDLER)),
+    # It is the case that is offered: who may not know of that is told nothing, also if a transfer was theirs.
+    "transfer.offer": _transfer("移送", only(HOLDER, HANDLER), seen_by="case.read"),
     "transfer.accept": _transfer("接收移送", _ANSWERS, frozenset({RECIPIENT})),
     "transfer.return": _transfer("退回移送", _ANSWERS, frozenset({RECIPIENT})),
     # Who withdraws has never ceased to hold the case.

@@ -119,6 +119,7 @@ transfer.offer     member        - - - - - - - -
 transfer.offer     holder        y n - - n - - -
 transfer.offer     recipient     n n - - n - - -
 transfer.offer     sender        n n - - n - - -
+transfer.offer     returned      - - - - - - - -
 transfer.offer     office        - - - n n - - -
 transfer.accept    stranger      - - - - - - - -
 transfer.accept    member        - - - - - - - -
