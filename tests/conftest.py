@@ -38,32 +38,33 @@ def clean_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL for the whole run; `postgres.database(name)` makes an empty database."""
-    yield from _engine(Postgres)
+    yield from engine(Postgres)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     """A Kafka for the whole run; tests make topics of their own."""
-    yield from _engine(lambda: Kafka(CACHE / "kafka"))
+    yield from engine(lambda: Kafka(CACHE / "kafka"))
 
 
 @pytest.fixture
 def own_kafka() -> Iterator[Kafka]:
     """A Kafka for one test, which may break it, or needs its topics' fixed names."""
-    yield from _engine(lambda: Kafka(CACHE / "kafka"))
+    yield from engine(lambda: Kafka(CACHE / "kafka"))
 
 
-def _engine(start: Callable[[], Engine]) -> Iterator[Engine]:
+def engine(start: Callable[[], Engine]) -> Iterator[Engine]:
+    """An engine while a fixture has it; where this machine has none, the test is skipped."""
     try:
-        engine = start()
+        started = start()
     except server.Unavailable as why:
         if ENGINES_REQUIRED:
             pytest.fail(f"every engine is required here: {why}")
         pytest.skip(str(why))
     try:
-        yield engine
+        yield started
     finally:
-        engine.close()
+        started.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
