@@ -1,4 +1,4 @@
-"""Every cell of the table: somebody does an operation to a thing; what came of it is held against the charter."""
+"""Cells: somebody does an operation to a thing, and what came of it is held against the charter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from libs.common.store import schema
 from services import parts
 from tests import cast
 from tests.authorisation import charter, things
-from tests.authorisation.asking import Ask, Told, tell
+from tests.authorisation.asking import Ask, tell
 from tests.authorisation.charter import Operation, Verdict
 from tests.authorisation.people import Caller
 from tests.authorisation.things import Thing
@@ -37,7 +37,17 @@ class Cell:
 
     @property
     def relations(self) -> frozenset[str]:
-        return self.thing.relations | self.caller.standing if self.caller.agency != STRANGER else self.caller.standing
+        return (
+            self.thing.relations | self.caller.standing
+            if self.caller.agency != STRANGER
+            else self.caller.standing
+        )
+
+    @property
+    def case(self) -> Case:
+        """The case that the thing is, or lives in."""
+        assert self.thing.case is not None
+        return self.thing.case
 
     @property
     def verdict(self) -> Verdict:
@@ -162,28 +172,28 @@ async def footprint(world: World) -> Mapping[str, Any]:
 _HELD_UP: Mapping[str, int] = {"/v1/redrives": 201}
 
 
-
-
 def _a_move(cell: Cell) -> Any:
     """The move that leads on from where the case is."""
-    officers = {"officers": cell.world.officers(_case(cell).holder)}
+    officers = {"officers": cell.world.officers(cell.case.holder)}
     brings: Mapping[str, Any] = {
         "registered": {"move": "file", **officers},
         "filed": {"move": "investigate", **officers},
         "investigating": {"move": "decide", "decision": "penalty"},
     }
-    return brings.get(_case(cell).stage, {"move": "close", "reason": "某理由"})
+    return brings.get(cell.case.stage, {"move": "close", "reason": "某理由"})
 
 
 def _an_offer(cell: Cell) -> Any:
-    holder = _case(cell).holder
+    holder = cell.case.holder
     to = next(agency.id for agency in cell.world.agencies if agency.id != holder)
     return cast.an_offer(to_agency=to, officers=cell.world.officers(holder))
 
 
 def _a_batch(cell: Cell) -> Any:
     """A notice that the caller's agency has not signed for, if there is one."""
-    waiting = (one.id for one in cell.world.notices if (one.agency, one.state) == (cell.caller.agency, "unread"))
+    waiting = (
+        one.id for one in cell.world.notices if (one.agency, one.state) == (cell.caller.agency, "unread")
+    )
     return {"notices": [next(waiting, things.NOWHERE)]}
 
 
@@ -195,11 +205,6 @@ def _a_grant(cell: Cell) -> Any:
         "document": "某号",
         "effective_on": "2026-01-01",
     }
-
-
-def _case(cell: Cell) -> Case:
-    assert cell.thing.case is not None
-    return cell.thing.case
 
 
 #: What is sent, by address: it would do something, if it were allowed and nothing else stood in its way.
@@ -220,7 +225,9 @@ _BODIES: Mapping[str, Callable[[Cell], Any]] = {
     },
     "/v1/grants": _a_grant,
     "/v1/grants/{grant}/recall": lambda cell: {"recalled_on": "2026-01-01", "document": "某号"},
-    "/v1/clues": lambda cell: cast.a_clue(power=cell.world.qinghe.power("占道设摊").code, territory="331221001"),
+    "/v1/clues": lambda cell: cast.a_clue(
+        power=cell.world.qinghe.power("占道设摊").code, territory="331221001"
+    ),
     "/v1/cases/{case}/transitions": _a_move,
     "/v1/cases/{case}/transfers": _an_offer,
     "/v1/transfers/{transfer}/return": lambda cell: {

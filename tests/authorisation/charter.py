@@ -1,7 +1,7 @@
 """Reads the two tables that say who may do what: `operations.csv`, `rights.csv`.
 
-They are written by hand, from the articles and the charter, and know nothing of the services' own tables. What
-no row names is denied.
+They are written by hand, from the articles and the charter, not from the services' own tables. What no row
+names is denied.
 
 operations.csv  one row for each route: the operation behind it, how its denial looks, and which personal
                 data its answer holds. A denial is 404 where the thing may not be known of, 403 where nothing
@@ -67,7 +67,12 @@ class Right:
     def is_for(self, operation: str, roles: Set[Role], relations: Set[str], stage: str) -> bool:
         """Whether it names this."""
         at_stage = not self.stages or stage in self.stages
-        return self.operation == operation and self.relation in relations and at_stage and bool(self.roles & roles)
+        return (
+            self.operation == operation
+            and self.relation in relations
+            and at_stage
+            and bool(self.roles & roles)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,15 @@ DENIED = Verdict("denied")
 def operations() -> tuple[Operation, ...]:
     """Every route, by the operation behind it."""
     return tuple(
-        Operation(row["service"], row["operation"], row["method"], row["path"], row["denied"], _set(row["shows"]), row["zh"])
+        Operation(
+            row["service"],
+            row["operation"],
+            row["method"],
+            row["path"],
+            row["denied"],
+            _set(row["shows"]),
+            row["zh"],
+        )
         for row in _rows("operations.csv")
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 
@@ -14,6 +15,10 @@ from tests.authorisation.world import World
 from tests.deployment import County, on_embedded, on_servers
 from tests.engines.kafka import Kafka
 
+#: How much was asked, by engine and kind.
+Tally = Counter[tuple[str, str]]
+_TALLY = pytest.StashKey[Tally]()
+
 SERVERS = pytest.param("servers", marks=[pytest.mark.connected, pytest.mark.postgres, pytest.mark.kafka])
 
 
@@ -23,7 +28,9 @@ def package_kafka() -> Iterator[Kafka]:
     yield from conftest.engine(lambda: Kafka(conftest.CACHE / "kafka"))
 
 
-def _on(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> AbstractAsyncContextManager[County]:
+def _on(
+    request: pytest.FixtureRequest, factory: pytest.TempPathFactory
+) -> AbstractAsyncContextManager[County]:
     if request.param == "embedded":
         return on_embedded(factory.mktemp("embedded"))
     postgres, kafka = (request.getfixturevalue(name) for name in ("postgres", "package_kafka"))
@@ -45,3 +52,15 @@ async def each_world(
 def callers(each_world: World) -> list[Caller]:
     """Everybody who may ask, with fresh tokens: a service's does not live for as long as all tests take."""
     return list(people.callers(each_world))
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    """Counts what is asked; the run's last lines say how much it was."""
+    return pytestconfig.stash.setdefault(_TALLY, Counter())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how much of who may do what was asked."""
+    for (engine, kind), count in sorted(config.stash.get(_TALLY, Counter()).items()):
+        terminalreporter.write_line(f"authorisation, {engine}: {count} {kind}")

@@ -11,7 +11,11 @@ from tests.authorisation.world import STRANGER, World
 
 PEOPLE = frozenset(Role) - {Role.SERVICE}
 #: What a token of a person may carry: one role, none, or all of them.
-APPOINTMENTS: tuple[frozenset[Role], ...] = (*(frozenset({role}) for role in Role if role in PEOPLE), frozenset(), PEOPLE)
+APPOINTMENTS: tuple[frozenset[Role], ...] = (
+    *(frozenset({role}) for role in Role if role in PEOPLE),
+    frozenset(),
+    PEOPLE,
+)
 
 
 @dataclass(frozen=True, slots=True)

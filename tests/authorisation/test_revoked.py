@@ -68,7 +68,11 @@ async def test_whose_case_it_is_not_wakes_for_the_position_alone(county: County)
     township = county.ask("cases", cast.TOWNSHIP)
     readers = {
         agency: county.ask("sharing", agency, role)
-        for agency, role in ((cast.TOWNSHIP, Role.HANDLER), (cast.WITHOUT, Role.HANDLER), (cast.OFFICE, Role.HANDLER))
+        for agency, role in (
+            (cast.TOWNSHIP, Role.HANDLER),
+            (cast.WITHOUT, Role.HANDLER),
+            (cast.OFFICE, Role.HANDLER),
+        )
     }
     waiting = {agency: await _waiting(county, reader, "cases") for agency, reader in readers.items()}
     await cast.a_case(township)
@@ -106,7 +110,9 @@ async def test_the_former_holder_reads_no_personal_data_from_then_on(county: Cou
     assert (await township.get("/v1/cases", params={"q": "占道"})).json()["data"] == []
 
 
-async def _waiting(county: County, reader: httpx.AsyncClient, feed: str) -> asyncio.Task[list[dict[str, Any]]]:
+async def _waiting(
+    county: County, reader: httpx.AsyncClient, feed: str
+) -> asyncio.Task[list[dict[str, Any]]]:
     """A long poll from the end of the log on, under way."""
     feeds = (await reader.get("/v1/feeds")).json()["data"]
     query = {"lastEventId": feeds[0]["position"], "timeout": 30_000}

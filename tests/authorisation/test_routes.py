@@ -21,7 +21,19 @@ pytestmark = pytest.mark.anyio
 
 #: What answers anybody, with no right.
 OPEN = health.OPEN | {"/docs", "/docs/start.js"}
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "PROPFIND")
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "QUERY",
+    "PROPFIND",
+)
 #: Headers by which some servers let a caller say another method than they use.
 OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
@@ -37,7 +49,9 @@ def routed(world: World) -> Iterator[tuple[str, str, str]]:
 
 
 async def test_the_table_has_every_route_and_no_other(each_world: World) -> None:
-    assert sorted(routed(each_world)) == sorted((one.service, one.method, one.path) for one in charter.operations())
+    assert sorted(routed(each_world)) == sorted(
+        (one.service, one.method, one.path) for one in charter.operations()
+    )
 
 
 def test_every_right_is_one_to_do_something() -> None:
@@ -50,7 +64,9 @@ def test_every_right_is_one_to_do_something() -> None:
 
 
 def test_every_right_says_where_it_is_laid_down() -> None:
-    assert [right for right in charter.rights() if not right.basis or right.answer not in ("may", "law")] == []
+    assert [
+        right for right in charter.rights() if not right.basis or right.answer not in ("may", "law")
+    ] == []
     assert len(charter.rights()) + len(charter.operations()) <= 400
 
 
@@ -58,7 +74,9 @@ def test_an_auditor_writes_nothing_and_an_operator_reads_no_case() -> None:
     written = {one.name for one in charter.operations() if one.method == "POST"}
     audited = {right.operation for right in charter.rights() if Role.AUDITOR in right.roles}
     assert audited & written == set()
-    operated = {right.operation.partition(".")[0] for right in charter.rights() if Role.OPERATOR in right.roles}
+    operated = {
+        right.operation.partition(".")[0] for right in charter.rights() if Role.OPERATOR in right.roles
+    }
     assert operated & {"case", "transfer", "notice", "inbox", "entry", "feed", "officer"} == set()
 
 
@@ -85,11 +103,15 @@ async def test_no_header_makes_a_reading_a_writing(each_world: World, callers: l
     for operation in charter.operations():
         if operation.method == "GET":
             (cell, *_) = cells.expand(each_world, callers, operation)
-            plain = await tell(each_world.county.apps[operation.service], cell.ask(), cell.caller.authorization)
+            plain = await tell(
+                each_world.county.apps[operation.service], cell.ask(), cell.caller.authorization
+            )
             for header in OVERRIDES:
                 ask = Ask("GET", cell.ask().path, cell.ask().query, headers={header: "POST"})
                 told = await tell(each_world.county.apps[operation.service], ask, cell.caller.authorization)
-                findings.note(f"{operation.name} {header}", "" if told.status == plain.status else f"{told.status}")
+                findings.note(
+                    f"{operation.name} {header}", "" if told.status == plain.status else f"{told.status}"
+                )
     assert not findings.wrong, str(findings)
     assert await cells.footprint(each_world) == before
 

@@ -1,4 +1,4 @@
-"""The things that are asked for: for every agency one in each relation that it can have to them, at each stage."""
+"""The things that are asked for: for every agency one in each relation that it can have to such a thing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class Thing:
     def absent(self) -> Thing:
         """What has the form of this thing and does not exist."""
         ids = {name: id_ if name == "feed" else NOTHING.get(name, NOWHERE) for name, id_ in self.ids.items()}
-        query = {name: value if name == "agency" else NOTHING.get(name, value) for name, value in self.query.items()}
+        query = {
+            name: value if name == "agency" else NOTHING.get(name, value)
+            for name, value in self.query.items()
+        }
         return Thing("nothing", ids, query, case=self.case)
 
 
@@ -159,7 +162,9 @@ def receipts(world: World, agency: str) -> Iterator[Thing]:
 def questions(world: World, agency: str) -> Iterator[Thing]:
     """Why an agency was told of an event, or not: its own, told or not, and another's."""
     told = next((notice for notice in world.notices if notice.agency == agency), None)
-    foreign = next(notice for notice in world.notices if notice.agency != agency and _is_news(world, notice, agency))
+    foreign = next(
+        notice for notice in world.notices if notice.agency != agency and _is_news(world, notice, agency)
+    )
     if told:
         yield _question(told.event, agency, "its own notice", "told")
         yield _question(f"{told.about}/1", agency, "an event of a stream that it was told of", "told")
@@ -168,9 +173,11 @@ def questions(world: World, agency: str) -> Iterator[Thing]:
 
 
 def some_entries(world: World, agency: str) -> Iterator[Thing]:
-    """Entries of each relation: of its cases while it was party and when it was not, of notices, of the register."""
+    """Entries of each relation: of its cases while it was party and when it was not, and others."""
     place = _place(world, agency)
-    streams = [f"case/{case.id}" for case in (*_crossings(world, agency, 0, 1, 2), world.cases[f"H{place:02}"])]
+    streams = [
+        f"case/{case.id}" for case in (*_crossings(world, agency, 0, 1, 2), world.cases[f"H{place:02}"])
+    ]
     of_cases = [entry for entry in world.log if entry.stream in streams]
     others = [entry for entry in world.log if entry.feed == "notices"]
     found: dict[tuple[str, frozenset[str], int], Thing] = {}
@@ -297,7 +304,8 @@ def _notice(notice: Notice, agency: str) -> Thing:
 
 
 def _question(event: str, agency: str, words: str, *relations: str) -> Thing:
-    return Thing(words, query={"event": event, "agency": agency}, relations=frozenset(relations))
+    query = {"event": event} | ({"agency": agency} if agency else {})
+    return Thing(words, query=query, relations=frozenset(relations))
 
 
 def _is_news(world: World, notice: Notice, agency: str) -> bool:

@@ -1,7 +1,7 @@
-"""The demonstration county at work, built over HTTP: a case in every stage and relation, notices and receipts.
+"""The demonstration county at work, built over HTTP: cases in every stage and relation, notices, receipts.
 
-What each agency is to each thing is noted here while it happens, by what the charter says and not by what the
-services answer. Every personal datum is a canary: it says what it is of which thing, wherever it turns up.
+What each agency is to each thing is noted while it happens, as the charter has it and not as the services
+answer. Every personal datum is a canary: it says what it is of which thing, wherever it turns up.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from tools.demo.county import Agency
 
 #: An agency of another county, with good tokens.
 STRANGER = codes.with_check_digit("11331222000000019")
+#: Where the cases of STAGES began, and the department that takes some of them.
+STAGED_AT, STAGED_IN = "331221101", "11331221000000115N"
 #: What an agency of the county may be to a case that it may know of.
 PARTIES = frozenset({"holder", "offered", "former"})
 
@@ -216,16 +218,15 @@ async def _register(world: World) -> None:
 
 
 async def _crossings(world: World, clerk: Clerk) -> None:
-    """Every agency once in every relation to a case: its holder, offered it, in vain, and its former holder."""
+    """Every agency once in every relation to a case: holding it, offered it, in vain, having held it."""
     agencies = world.agencies
-    enforcement = world.qinghe.agencies["县执法局"].id
     for n, agency in enumerate(agencies):
         second, third = (agencies[(n + step) % len(agencies)].id for step in (1, 2))
         case = await clerk.clue(f"R{n:02}", agency.id, "占道设摊")
         await clerk.offer(case, second)
-        await clerk.give_back(case, enforcement)
+        await clerk.give_back(case, STAGED_IN)
         await clerk.offer(case, third)
-        statute = "占道设摊" if agency.id != enforcement else "在河道内弃置、堆放阻碍行洪的物体"
+        statute = "占道设摊" if agency.id != STAGED_IN else "在河道内弃置、堆放阻碍行洪的物体"
         handed = await clerk.clue(f"H{n:02}", agency.id, statute)
         await clerk.offer(handed, world.qinghe.agencies[world.qinghe.power(statute).department].id)
         await clerk.accept(handed)
@@ -233,13 +234,13 @@ async def _crossings(world: World, clerk: Clerk) -> None:
 
 async def _stages(world: World, clerk: Clerk) -> None:
     """A case at every stage, in one pair of hands or in two; one under a delegated power."""
-    township, department = (world.qinghe.agencies[name].id for name in ("石桥镇", "县执法局"))
+    township = next(agency.id for agency in world.agencies if agency.division == STAGED_AT)
     for key, moves in STAGES.items():
-        case = await clerk.clue(key, township, "占道设摊", place="331221101")
+        case = await clerk.clue(key, township, "占道设摊", place=STAGED_AT)
         for move in moves.split():
             match move:
                 case "offer":
-                    await clerk.offer(case, department if case.holder == township else township)
+                    await clerk.offer(case, STAGED_IN if case.holder == township else township)
                 case "accept":
                     await clerk.accept(case)
                 case "withdraw":
@@ -313,7 +314,9 @@ class Clerk:
             "goods": [],
             "ground": canary("ground", key),
         }
-        made = await self._change(case, self._at(case.holder, case.key), f"/v1/cases/{case.id}/transfers", body)
+        made = await self._change(
+            case, self._at(case.holder, case.key), f"/v1/cases/{case.id}/transfers", body
+        )
         span = Span(case.seq)
         case.transfers.append(Transfer(made["id"], key, case.holder, to, span, case.relations.get(to, "")))
         case.relations[to] = "offered"
@@ -322,7 +325,9 @@ class Clerk:
 
     async def accept(self, case: Case) -> None:
         transfer = case.transfers[-1]
-        await self._change(case, self._at(transfer.recipient, case.key), f"/v1/transfers/{transfer.id}/acceptance", {})
+        await self._change(
+            case, self._at(transfer.recipient, case.key), f"/v1/transfers/{transfer.id}/acceptance", {}
+        )
         transfer.state, case.holder = "accepted", transfer.recipient
         case.relations |= {transfer.sender: "former", transfer.recipient: "holder"}
 
@@ -334,13 +339,17 @@ class Clerk:
             "proposed_agency": proposed,
             "note": canary("note", transfer.key),
         }
-        await self._change(case, self._at(transfer.recipient, case.key), f"/v1/transfers/{transfer.id}/return", body)
+        await self._change(
+            case, self._at(transfer.recipient, case.key), f"/v1/transfers/{transfer.id}/return", body
+        )
         self._end(case, transfer, "returned")
 
     async def withdraw(self, case: Case) -> None:
         transfer = case.transfers[-1]
         body = {"note": canary("note", transfer.key)}
-        await self._change(case, self._at(transfer.sender, case.key), f"/v1/transfers/{transfer.id}/withdrawal", body)
+        await self._change(
+            case, self._at(transfer.sender, case.key), f"/v1/transfers/{transfer.id}/withdrawal", body
+        )
         self._end(case, transfer, "withdrawn")
 
     def _end(self, case: Case, transfer: Transfer, state: str) -> None:
