@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
+from libs.common.permit import Role
 from libs.common.store import schema
 from services import parts
 from tests import cast
@@ -123,11 +124,14 @@ async def judge(app: FastAPI, cells: Iterable[Cell]) -> Findings:
 
 
 class _Judge:
-    """Judges cells at one application; remembers what each caller hears of what does not exist."""
+    """Judges cells at one application; remembers what is heard of what does not exist.
+
+    Nobody has a relation to that: whoever has the same roles and standing hears the same of it.
+    """
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._nowhere: dict[tuple[str, bytes], Any] = {}
+        self._nowhere: dict[tuple[str, frozenset[Role], frozenset[str]], Any] = {}
 
     async def __call__(self, cell: Cell) -> str:
         told = await tell(self._app, cell.ask(), cell.caller.authorization)
@@ -138,7 +142,7 @@ class _Judge:
         return _leak(canaries(told.body), _shown(cell) if told.status == 200 else frozenset())
 
     async def _of_nothing(self, cell: Cell) -> Any:
-        key = (cell.operation.path, cell.caller.authorization)
+        key = (cell.operation.path, cell.caller.roles, cell.caller.standing)
         if key not in self._nowhere:
             ask = cell.ask(cell.thing.absent())
             self._nowhere[key] = (await tell(self._app, ask, cell.caller.authorization)).bare

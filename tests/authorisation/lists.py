@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,15 @@ class Listing:
 
 def _next(cursor: str | None) -> Mapping[str, str] | None:
     return {"cursor": cursor} if cursor else None
+
+
+async def miscounted(app: FastAPI, caller: Caller, due: Sequence[Cell]) -> str:
+    """What is wrong with the counts of the inbox that the caller gets; empty where nothing is."""
+    told = (await tell(app, Ask("GET", COUNTS.operation.path), caller.authorization)).json
+    stages = Counter(cell.thing.stage for cell in due)
+    counted = told["unread"], told["received"], sum(told["unread_by_severity"].values())
+    right = counted == (stages["unread"], stages["received"], stages["unread"])
+    return "" if right else f"{told} instead of {dict(stages)}"
 
 
 LISTINGS = [

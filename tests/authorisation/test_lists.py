@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -11,7 +10,7 @@ from tests.authorisation import charter
 from tests.authorisation.asking import Ask, tell
 from tests.authorisation.cells import Cell, Findings, expand
 from tests.authorisation.charter import Operation
-from tests.authorisation.lists import CASES, COUNTS, LISTINGS, PICTURE, Listing
+from tests.authorisation.lists import CASES, COUNTS, LISTINGS, PICTURE, Listing, miscounted
 from tests.authorisation.people import Caller
 from tests.authorisation.world import STAGED_AT, STAGED_IN, World
 
@@ -58,11 +57,7 @@ async def test_a_search_finds_nothing_that_its_reader_may_not_see(
 async def test_counts_count_what_their_reader_may_see(each_world: World, callers: list[Caller]) -> None:
     app, findings = each_world.county.apps["notify"], Findings()
     for caller in callers:
-        told = (await tell(app, Ask("GET", COUNTS.operation.path), caller.authorization)).json
-        due = Counter(cell.thing.stage for cell in COUNTS.due(each_world, caller))
-        counted = told["unread"], told["received"], sum(told["unread_by_severity"].values())
-        right = counted == (due["unread"], due["received"], due["unread"])
-        findings.note(str(caller), "" if right else f"{told} instead of {due}")
+        findings.note(str(caller), await miscounted(app, caller, COUNTS.due(each_world, caller)))
     assert not findings.wrong, str(findings)
 
 

@@ -139,9 +139,9 @@ def transfers(world: World, agency: str) -> Iterator[Thing]:
 
 
 def _concerning(world: World, cases: Sequence[Case], agency: str) -> list[Case]:
-    """Those that the agency is anything to, and every fourth of the others, beginning elsewhere for each."""
+    """Those that the agency is anything to, and every eighth of the others, beginning elsewhere for each."""
     others = [case for case in cases if not case.relation(agency)]
-    return [case for case in cases if case.relation(agency)] + others[_place(world, agency) % 4 :: 4]
+    return [case for case in cases if case.relation(agency)] + others[_place(world, agency) % 8 :: 8]
 
 
 def some_notices(world: World, agency: str) -> Iterator[Thing]:
