@@ -76,7 +76,7 @@ class Cell:
         operation, path = self.operation, self.operation.path.format(**thing.ids)
         if operation.method == "GET":
             return Ask("GET", path, thing.query)
-        body = _BODIES.get(operation.path, lambda cell: {})(self)
+        body = _BODIES[operation.path](self) if operation.path in _BODIES else {}
         stale = self.verdict.answer == "may" and operation.path not in _HELD_UP
         version = STALE if stale else f'"{self.thing.case.seq}"' if self.thing.case else ""
         return Ask("POST", path, body=body, headers={"if-match": version} if version else {})
@@ -160,10 +160,10 @@ def _leak(found: frozenset[tuple[str, str]], due: frozenset[tuple[str, str]]) ->
     return f"hides {sorted(due - found)}" if due - found else ""
 
 
-async def footprint(world: World) -> Mapping[str, Any]:
+async def footprint(world: World) -> Mapping[str, tuple[int, int]]:
     """What any act would change: how many facts each service has told, and how often its streams moved."""
     journal, heads = schema.table(schema.JournalRow), schema.table(schema.HeadRow)
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for service in parts.NAMES:
         async with world.county.parts[service].store.reading() as read:
             facts = await read.rows(select(func.count().label("n")).select_from(journal))

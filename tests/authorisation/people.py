@@ -10,12 +10,10 @@ from libs.common.web import tokens
 from tests.authorisation.world import STRANGER, World
 
 PEOPLE = frozenset(Role) - {Role.SERVICE}
-#: What a token of a person may carry: one role, none, or all of them.
-APPOINTMENTS: tuple[frozenset[Role], ...] = (
-    *(frozenset({role}) for role in Role if role in PEOPLE),
-    frozenset(),
-    PEOPLE,
-)
+#: What a token of a person carries: one role.
+APPOINTMENTS: tuple[frozenset[Role], ...] = tuple(frozenset({role}) for role in Role if role in PEOPLE)
+#: Or none, or all of them: tried at one agency of each kind.
+ODD: tuple[frozenset[Role], ...] = (frozenset(), PEOPLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,22 @@ class Caller:
 def callers(world: World) -> Iterator[Caller]:
     """Everybody, the service last."""
     county = world.county
-    known = [(agency.id, agency.short) for agency in world.agencies]
-    for agency, name in (*known, (STRANGER, "外县某局")):
-        for roles in APPOINTMENTS:
+    for agency, name, odd in (*_agencies(world), (STRANGER, "外县某局", True)):
+        for roles in APPOINTMENTS + (ODD if odd else ()):
             token = county.issuer.issue("somebody", agency, roles, 3600)
-            yield Caller(agency, name, roles, world.standing(agency), f"Bearer {token}".encode())
+            yield Caller(agency, name, roles, world.standing(agency), _bearer(token))
     keys = county.parts["notify"].keyring.tokens
     token = tokens.service_issuer(county.settings, "notify", keys).issue_for_service("notify")
-    yield Caller("", "notify", frozenset({Role.SERVICE}), frozenset({"anywhere"}), f"Bearer {token}".encode())
+    yield Caller("", "notify", frozenset({Role.SERVICE}), frozenset({"anywhere"}), _bearer(token))
+
+
+def _agencies(world: World) -> Iterator[tuple[str, str, bool]]:
+    """Each agency with its name, and whether it is the first of its kind."""
+    kinds: set[str] = set()
+    for agency in world.agencies:
+        yield agency.id, agency.short, agency.kind not in kinds
+        kinds.add(agency.kind)
+
+
+def _bearer(token: str) -> bytes:
+    return f"Bearer {token}".encode()

@@ -292,11 +292,12 @@ class Clerk:
 
     async def move(self, case: Case, move: str) -> None:
         """The next move, by whoever makes it at the holder."""
-        brings: dict[str, Any] = {
+        needs: Mapping[str, dict[str, Any]] = {
             "file": {"officers": self.world.officers(case.holder)},
             "investigate": {"officers": self.world.officers(case.holder)},
             "decide": {"decision": "penalty"},
-        }.get(move, {"reason": canary("reason", case.key)})
+        }
+        brings = needs.get(move, {"reason": canary("reason", case.key)})
         key, role = (f"{case.key}head", Role.APPROVER) if move == "decide" else (case.key, Role.HANDLER)
         who = self._at(case.holder, key, role)
         body = {"move": move, **brings}
