@@ -22,6 +22,7 @@ from libs.common.settings import Name, Settings
 from libs.common.web import health, problems, tokens
 from libs.common.web.asked import Asks, Does
 from services import embedded, parts
+from tests import routed
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +47,7 @@ class Composed:
 
     def routes(self) -> Iterator[BaseRoute]:
         """Every route, also those that a router brought."""
-        for route in self.app.routes:
-            included = getattr(route, "original_router", None)
-            yield from included.routes if included is not None else (route,)
+        return routed.routes(self.app)
 
     def guarded(self) -> list[APIRoute]:
         """The routes that are not open to anybody."""
