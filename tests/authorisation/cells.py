@@ -38,11 +38,9 @@ class Cell:
 
     @property
     def relations(self) -> frozenset[str]:
-        return (
-            self.thing.relations | self.caller.standing
-            if self.caller.agency != STRANGER
-            else self.caller.standing
-        )
+        """What the caller's agency is to the county and to the thing; a stranger is nothing to either."""
+        own = self.thing.relations if self.caller.agency != STRANGER else frozenset[str]()
+        return own | self.caller.standing
 
     @property
     def case(self) -> Case:
@@ -56,6 +54,7 @@ class Cell:
         return self.of(self.operation.name)
 
     def of(self, operation: str) -> Verdict:
+        """What it says of another operation upon the same thing."""
         return charter.verdict(operation, self.caller.roles, self.relations, self.thing.stage)
 
     @property
