@@ -10,6 +10,8 @@ import hashlib
 import os
 import time
 import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,8 @@ from zoneinfo import ZoneInfo
 
 #: Days of law are days in China.
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+#: What `monotonic` reads in this context: real time, but where time is simulated.
+TICKING: ContextVar[Callable[[], float]] = ContextVar("ticking", default=time.monotonic)
 
 
 class Clock:
@@ -85,4 +89,4 @@ def day_of(instant: datetime) -> date:
 
 def monotonic() -> float:
     """Seconds for measuring waits; unrelated to the day."""
-    return time.monotonic()
+    return TICKING.get()()
