@@ -1,0 +1,1 @@
+"""Relay, consumer, filler and long poll on a simulated log, store and clock, crashed at every await."""

@@ -1,0 +1,427 @@
+"""One run: two relays, two processes of `sharing`, a writer and two readers, and who is stopped where.
+
+Everything that is drawn is drawn from one seed, so a run can be had again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from fastapi import Request
+from sqlmodel import col, select
+
+from libs.common import clock, edge, errors
+from libs.common.change import Change
+from libs.common.contracts.event import CATALOGUE, Event
+from libs.common.log import envelope, seam
+from libs.common.log.envelope import Heard
+from libs.common.loops.consumer import Consumer
+from libs.common.loops.filler import Filler
+from libs.common.loops.lease import Leased
+from libs.common.loops.relay import Relay
+from libs.common.permit import Actor, Role
+from libs.common.settings import Settings
+from libs.common.store import engine as stores
+from libs.common.store import schema
+from libs.common.store.engine import Known
+from libs.common.store.schema import JournalEntry, JournalRow
+from libs.common.store.store import Store
+from libs.common.web.asked import Asked, Here
+from services.sharing.feeds import api as feeds
+from services.sharing.feeds import reacts, tables
+from services.sharing.feeds.loads import Arrivals
+from services.sharing.feeds.tables import Member
+from tests.simulation import story
+from tests.simulation.broker import SESSION, Broker, Log
+from tests.simulation.database import Database
+from tests.simulation.engine import Engine
+from tests.simulation.loop import Loop, Stuck
+from tests.simulation.network import Network
+from tests.simulation.processes import Place, Process, Stop, places
+from tests.simulation.promises import Promises
+
+TOPIC = "liandong.cases.v1"
+GROUP = "sharing"
+RELAYS = ("relay-1", "relay-2")
+READERS = ("sharing-1", "sharing-2")
+#: Simulated seconds after which a run must have settled, whatever happened in it.
+PATIENCE = 60.0
+#: Seconds of the relay's lease.
+LEASE = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the processes are made of: the product, or a peer of it with a planted bug."""
+
+    store: Callable[[stores.Engine], Store] = Store
+    relay: Callable[..., Relay] = Relay
+    consumer: Callable[..., Consumer] = Consumer
+    filler: Callable[..., Filler] = Filler
+    leased: Callable[..., Leased] = Leased
+    arrivals: Callable[..., Arrivals] = Arrivals
+    engine: Callable[[Process, Network, Database], stores.Engine] = Engine
+    log: Callable[[Process, Broker], seam.Log] = Log
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run."""
+
+    broken: list[str]
+    #: Awaits of each process until the run had settled.
+    awaits: dict[str, int]
+    #: Where processes were stopped, with all lines that waited there.
+    stopped: list[tuple[Stop, list[Place]]]
+    trace: list[str]
+
+
+class Databases:
+    """The two databases, made once and used by every run."""
+
+    def __init__(self) -> None:
+        self.source = Database(schema.service_metadata())
+        self.sharing = Database(schema.service_metadata(*tables.ROWS))
+        members = [_member(story.OFFICE, coordinates=True), _member(story.DEPARTMENT, coordinates=False)]
+        self.sharing.commit(Change().putting(*members))
+        #: A process needs settings and these routes read none.
+        self.settings = Settings(data=Path("nowhere"))
+
+
+def _member(agency: str, *, coordinates: bool) -> Member:
+    return Member(agency=agency, name="机关", kind="department", division="330799", coordinates=coordinates)
+
+
+class Clock(clock.Clock):
+    """The day goes on with simulated time."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def now(self) -> datetime:
+        return story.BEGINNING + timedelta(seconds=self._loop.time())
+
+
+class Gone(Exception):
+    """The process that was asked has died, or has no answer now."""
+
+
+class Caller(Request):
+    """A request as the route sees it; nobody hangs up."""
+
+    def __init__(self, process: Process, network: Network, here: Here) -> None:
+        app = SimpleNamespace(state=SimpleNamespace(here=here))
+        super().__init__({"type": "http", "app": app, "headers": []})
+        self._process = process
+        self._network = network
+
+    async def is_disconnected(self) -> bool:
+        await self._network.travel(self._process)
+        return False
+
+
+class Journals:
+    """The journals of the other services, as one process reaches them."""
+
+    def __init__(self, process: Process, network: Network, source: Database) -> None:
+        self._process = process
+        self._network = network
+        self._source = source
+
+    async def after(self, source: str, stream: str, seq: int) -> Sequence[Heard]:
+        kind, _, id_ = stream.partition("/")
+        statement = select(JournalRow).where(
+            col(JournalRow.kind) == kind, col(JournalRow.id) == id_, col(JournalRow.seq) > seq
+        )
+        rows = await self._network.ask(self._process, lambda: self._source.rows(statement))
+        entries = [JournalEntry.model_construct(**row) for row in rows]
+        return [envelope.read_structured(envelope.structured(entry)) for entry in entries]
+
+
+@dataclass(eq=False, slots=True)
+class Service:
+    """A process of `sharing`, as its readers reach it."""
+
+    process: Process
+    here: Here
+    open: list[asyncio.Future[Any]] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Reader:
+    """Somebody who follows a feed, and goes on from where they stood whatever happens to whom they ask."""
+
+    feed: str
+    actor: Actor
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def after(self) -> str:
+        return str(self.seen[-1]["id"]) if self.seen else "0"
+
+
+def run(
+    seed: int, databases: Databases, *, stops: Sequence[Stop] = (), parts: Parts | None = None
+) -> Outcome:
+    """One run, until everything has settled or a promise was broken."""
+    chance = random.Random(seed)
+    loop = Loop(chance)
+    with _apart(loop, chance, databases):
+        return World(loop, chance, databases, stops, parts or Parts()).run()
+
+
+@contextmanager
+def _apart(loop: Loop, chance: random.Random, databases: Databases) -> Iterator[None]:
+    """Time, chance, databases and silence belong to the run while it lasts."""
+    ticking = clock.TICKING.set(loop.time)
+    state, level = random.getstate(), logging.root.manager.disable
+    random.seed(chance.random())
+    logging.disable(logging.CRITICAL)
+    both = (databases.source, databases.sharing)
+    for database in both:
+        database.begin(loop.time)
+    try:
+        yield
+    finally:
+        for database in both:
+            database.forget()
+        logging.disable(level)
+        random.setstate(state)
+        clock.TICKING.reset(ticking)
+
+
+#: Who follows what: one reader in a run. The department may see some of it only.
+FOLLOWING = (
+    ("all", Actor("li", story.OFFICE, frozenset({Role.COORDINATOR}))),
+    ("cases", Actor("wang", story.DEPARTMENT, frozenset({Role.HANDLER}))),
+)
+
+
+class World:
+    """The processes of one run, and what lies around them."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        chance: random.Random,
+        databases: Databases,
+        stops: Sequence[Stop],
+        parts: Parts,
+    ) -> None:
+        is_spoilt = chance.random() < 0.2
+        self._loop = loop
+        self._chance = chance
+        self._databases = databases
+        self._parts = parts
+        self._stops = {(stop.process, stop.nth): stop for stop in stops}
+        self._promises = Promises(databases.source, databases.sharing, is_spoilt=is_spoilt)
+        self._network = Network(loop, chance, self._promises)
+        losing = {id_ for id_ in story.LOSABLE if chance.random() < 0.15}
+        self._broker = Broker(self._network, TOPIC, losing)
+        self._promises.records = {p.number: records for p, records in self._broker.records.items()}
+        self._clock = Clock(loop)
+        self._hears = _hears(is_spoilt=is_spoilt)
+        self._lives: list[Process] = []
+        self._services: dict[str, Service] = {}
+        self._reader = Reader(*chance.choice(FOLLOWING))
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._awaits: dict[str, int] = {}
+        self._stopped: list[tuple[Stop, list[Place]]] = []
+
+    def run(self) -> Outcome:
+        """Play it to its end."""
+        try:
+            self._loop.run_until_complete(self._play())
+        finally:
+            self._loop.run_until_complete(self._end())
+        broken = [*self._promises.broken, *(f"nobody took {one}" for one in self._loop.accidents)]
+        trace = [f"{at:8.3f} {who:12} {what}" for at, who, what in self._network.trace]
+        return Outcome(broken, self._awaits, self._stopped, trace)
+
+    async def _play(self) -> None:
+        for name in (*RELAYS, *READERS):
+            self._start(name, 1, 0)
+        writing = self._spawn(self._write())
+        self._spawn(self._follow(self._reader))
+        why = "the story is not told"
+        while self._loop.time() < PATIENCE and not self._promises.broken:
+            await asyncio.sleep(0.1)
+            if not writing.done() or self._loop.time() < self._network.calm_at or self._network.pending:
+                continue
+            why = self._promises.unsettled() or self._unread()
+            if not why:
+                await self._look_at_the_end()
+                return
+        if not self._promises.broken:
+            self._promises.broke(f"it does not settle: {why}")
+
+    def _unread(self) -> str:
+        want = len(self._promises.positions_of(self._reader.feed))
+        read = len(self._reader.seen)
+        return f"{read} of {want} entries were read" if read < want else ""
+
+    async def _look_at_the_end(self) -> None:
+        self._awaits = {process.name: process.awaits for process in self._lives}
+        self._stops.clear()
+        self._promises.check_the_end()
+        reader = self._reader
+        whole = Reader(reader.feed, reader.actor)
+        again = await self._ask(whole, self._services[READERS[0]], limit=200, timeout=0)
+        self._promises.check_reader(reader.feed, reader.seen, again)
+
+    async def _end(self) -> None:
+        """What is left of the processes goes, where it can reach nothing."""
+        self._network.is_over = True
+        for task in self._tasks:
+            task.cancel()
+        for process in self._lives:
+            self._loop.resume(process)
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled() and isinstance(error := task.exception(), Exception):
+                self._promises.broke(f"{task.get_name()} ended with {error!r}")
+
+    def _start(self, name: str, life: int, awaits: int) -> None:
+        process = Process(name, life, awaits, self._stop)
+        self._lives.append(process)
+        self._network.note(process, "starts")
+        if name in RELAYS:
+            self._start_relay(process)
+        else:
+            self._start_sharing(process)
+
+    def _start_relay(self, process: Process) -> None:
+        parts = self._parts
+        store = parts.store(parts.engine(process, self._network, self._databases.source))
+        lease = parts.leased(store, "relay", str(process), seconds=LEASE)
+        relay = parts.relay(store, parts.log(process, self._broker), TOPIC, self._clock, lease)
+        for loop in (store.listen, relay.run):
+            self._spawn(self._keep(loop), process)
+
+    def _start_sharing(self, process: Process) -> None:
+        parts, network = self._parts, self._network
+        store = parts.store(parts.engine(process, network, self._databases.sharing))
+        arrivals = parts.arrivals(store)
+
+        def told(report: edge.Report) -> None:
+            arrivals.tell()
+
+        log, journals = parts.log(process, self._broker), Journals(process, network, self._databases.source)
+        consumer = parts.consumer(store, log, self._hears, self._clock, told=told)
+        filler = parts.filler(store, journals, self._hears, self._clock, told=told)
+        here = Here(store, self._clock, self._databases.settings, {"arrivals": arrivals})
+        self._services[process.name] = Service(process, here)
+        for loop in (consumer.run, filler.run):
+            self._spawn(self._keep(loop), process)
+
+    async def _keep(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """As `loops.running` keeps it; but here a loop that ends, or fails in another way, is a finding."""
+        while True:
+            try:
+                await loop()
+            except errors.Transient:
+                await asyncio.sleep(0.1)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed
+                return self._promises.broke(f"{loop.__qualname__} failed: {error!r}")
+            else:
+                return self._promises.broke(f"{loop.__qualname__} ended")
+
+    def _stop(self, process: Process, nth: int, coroutine: Any) -> None:
+        stop = self._stops.get((process.name, nth))
+        if stop is None or self._network.is_over:
+            return
+        self._network.note(process, str(stop))
+        self._stopped.append((stop, list(places(coroutine))))
+        process.is_up = False
+        if stop.how == "kill":
+            self._bury(process, stop)
+        else:
+            self._network.later(stop.seconds, lambda: self._loop.resume(process))
+        self._network.later(SESSION, lambda: self._broker.expire(process))
+
+    def _bury(self, process: Process, stop: Stop) -> None:
+        process.is_dead = True
+        self._network.later(stop.seconds, lambda: self._start(process.name, process.life + 1, process.awaits))
+        if service := self._services.get(process.name):
+            for answer in service.open:
+                if not answer.done():
+                    answer.set_exception(Gone())
+
+    async def _write(self) -> None:
+        for step in story.in_some_order(self._chance):
+            self._databases.source.commit(step.change)
+            self._network.note("writer", f"told {step.id}")
+            if self._chance.random() < 0.4:
+                self._network.announce()
+                await asyncio.sleep(self._chance.random() * 0.25)
+
+    async def _follow(self, reader: Reader) -> None:
+        while True:
+            service = self._services[self._chance.choice(READERS)]
+            try:
+                async with asyncio.timeout(3.0):
+                    reader.seen += await self._ask(reader, service, limit=3, timeout=2000)
+            except (Gone, TimeoutError):
+                await asyncio.sleep(0.1)
+
+    async def _ask(
+        self, reader: Reader, service: Service, *, limit: int, timeout: int
+    ) -> list[dict[str, Any]]:
+        """The next entries, in whichever process. Raises Gone."""
+        if service.process.is_dead:
+            raise Gone
+        answer: asyncio.Future[list[dict[str, Any]]] = self._loop.create_future()
+        service.open.append(answer)
+        self._spawn(self._answer(reader, service, answer, limit, timeout), service.process)
+        return await answer
+
+    async def _answer(
+        self, reader: Reader, service: Service, answer: asyncio.Future[Any], limit: int, timeout: int
+    ) -> None:
+        http = Caller(service.process, self._network, service.here)
+        asked = Asked(http, reader.actor, "feed.read")
+        try:
+            response = await feeds.follow(
+                asked, http, reader.feed, after=reader.after, limit=limit, timeout=timeout
+            )
+            await self._network.travel(service.process)
+        except errors.Transient:
+            if not answer.done():
+                answer.set_exception(Gone())
+        else:
+            if not answer.done():
+                answer.set_result(orjson.loads(response.body))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], process: Process | None = None) -> asyncio.Task[Any]:
+        task = self._loop.create_task(work, context=process.context if process else None)
+        self._tasks.append(task)
+        return task
+
+
+def _hears(*, is_spoilt: bool) -> edge.Hears:
+    """What `sharing` hears, without the picture; where it is spoilt, one event meets a bug."""
+
+    def react(known: Known, event: Event | None, heard: Heard, at: clock.Moment) -> Change:
+        if is_spoilt and heard.id == story.SPOILT:
+            raise ZeroDivisionError
+        return reacts.on_event(known, event, heard, at)
+
+    reaction = edge.Reaction(react, wants=reacts.wants, streams=reacts.streams)
+    return edge.Hears(
+        group=GROUP,
+        topics=(TOPIC,),
+        reactions=dict.fromkeys(CATALOGUE, reaction),
+        otherwise=reaction,
+        catalogue=CATALOGUE,
+    )
