@@ -7,6 +7,7 @@ acknowledged may be lost all the same, once, where the run is to have a gap.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -179,7 +180,8 @@ class Member:
     async def close(self) -> None:
         self._is_closed = True
         self.broker.miss(self)
-        await self.broker.network.call(self.process, "leave", lambda: self.broker.leave(self))
+        with contextlib.suppress(errors.Transient):
+            await self.broker.network.call(self.process, "leave", lambda: self.broker.leave(self))
 
     def rejoin(self) -> None:
         """It has heard that it was put out."""

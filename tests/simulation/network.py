@@ -27,15 +27,19 @@ class Network:
         self.loop = loop
         self.chance = chance
         self.promises = promises
-        self.trace: deque[tuple[float, str, str]] = deque(maxlen=LINES)
+        self.trace: deque[tuple[float, str, str]] = deque(maxlen=4000)
         self.calm_at = 1.0
         #: The run has ended: what is left of any process reaches nothing.
         self.is_over = False
-        #: Things that the world is still going to do.
-        self.pending = 0
+        self._pending = 0
         self._roughness = chance.choice((0.0, 0.0, 0.02, 0.08))
         self._outside = copy_context()
         self._listeners: list[tuple[Process, Callable[[], None]]] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether things may still go wrong, or the world has still to act."""
+        return self.loop.time() < self.calm_at or self._pending > 0
 
     def note(self, who: object, what: str) -> None:
         """A line of the trace."""
@@ -79,10 +83,10 @@ class Network:
 
     def later(self, seconds: float, act: Callable[[], object]) -> None:
         """The world acts in a while; the run does not end before."""
-        self.pending += 1
+        self._pending += 1
 
         def due() -> None:
-            self.pending -= 1
+            self._pending -= 1
             act()
 
         self.loop.call_later(seconds, due, context=self._outside)

@@ -1,8 +1,8 @@
 """What a seed means: who is stopped at which awaits, and what was seen of it.
 
-Five hundred seeds share a schedule. The first of them runs it undisturbed; then every await of every process is
-crashed, in turn; the rest crash pairs of awaits, each in a schedule of its own. In every second schedule those
-that are stopped in turn are paused, as zombies, instead of killed.
+Five hundred seeds share a schedule. The first of them runs it undisturbed; then every await of every process
+is crashed, in turn; the rest crash pairs of awaits, each in a schedule of its own. In every second schedule
+those that are stopped in turn are paused, as zombies, instead of killed.
 """
 
 from __future__ import annotations

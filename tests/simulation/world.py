@@ -45,7 +45,7 @@ from tests.simulation import story
 from tests.simulation.broker import SESSION, Broker, Log
 from tests.simulation.database import Database
 from tests.simulation.engine import Engine
-from tests.simulation.loop import Loop, Stuck
+from tests.simulation.loop import Loop
 from tests.simulation.network import Network
 from tests.simulation.processes import Place, Process, Stop, places
 from tests.simulation.promises import Promises
@@ -155,7 +155,16 @@ class Service:
 
     process: Process
     here: Here
+    #: Answers that readers wait for.
     open: list[asyncio.Future[Any]] = field(default_factory=list)
+    is_closed: bool = False
+
+    def close(self) -> None:
+        """Nobody is answered any longer."""
+        self.is_closed = True
+        for answer in self.open:
+            if not answer.done():
+                answer.set_exception(Gone())
 
 
 @dataclass(eq=False, slots=True)
@@ -219,7 +228,7 @@ class World:
         stops: Sequence[Stop],
         parts: Parts,
     ) -> None:
-        is_spoilt = chance.random() < 0.2
+        is_spoilt = chance.random() < 0.3
         self._loop = loop
         self._chance = chance
         self._databases = databases
@@ -234,6 +243,7 @@ class World:
         self._hears = _hears(is_spoilt=is_spoilt)
         self._lives: list[Process] = []
         self._services: dict[str, Service] = {}
+        self._running: dict[str, list[asyncio.Task[Any]]] = {}
         self._reader = Reader(*chance.choice(FOLLOWING))
         self._tasks: list[asyncio.Task[Any]] = []
         self._awaits: dict[str, int] = {}
@@ -252,12 +262,14 @@ class World:
     async def _play(self) -> None:
         for name in (*RELAYS, *READERS):
             self._start(name, 1, 0)
-        writing = self._spawn(self._write())
+        plot = [self._spawn(self._write())]
+        if self._chance.random() < 0.5:
+            plot.append(self._spawn(self._deploy()))
         self._spawn(self._follow(self._reader))
         why = "the story is not told"
         while self._loop.time() < PATIENCE and not self._promises.broken:
             await asyncio.sleep(0.1)
-            if not writing.done() or self._loop.time() < self._network.calm_at or self._network.pending:
+            if not all(task.done() for task in plot) or self._network.is_busy:
                 continue
             why = self._promises.unsettled() or self._unread()
             if not why:
@@ -292,6 +304,9 @@ class World:
             if not task.cancelled() and isinstance(error := task.exception(), Exception):
                 self._promises.broke(f"{task.get_name()} ended with {error!r}")
 
+    def _newest(self, name: str) -> Process:
+        return next(process for process in reversed(self._lives) if process.name == name)
+
     def _start(self, name: str, life: int, awaits: int) -> None:
         process = Process(name, life, awaits, self._stop)
         self._lives.append(process)
@@ -306,8 +321,7 @@ class World:
         store = parts.store(parts.engine(process, self._network, self._databases.source))
         lease = parts.leased(store, "relay", str(process), seconds=LEASE)
         relay = parts.relay(store, parts.log(process, self._broker), TOPIC, self._clock, lease)
-        for loop in (store.listen, relay.run):
-            self._spawn(self._keep(loop), process)
+        self._run(process, store.listen, relay.run)
 
     def _start_sharing(self, process: Process) -> None:
         parts, network = self._parts, self._network
@@ -322,8 +336,10 @@ class World:
         filler = parts.filler(store, journals, self._hears, self._clock, told=told)
         here = Here(store, self._clock, self._databases.settings, {"arrivals": arrivals})
         self._services[process.name] = Service(process, here)
-        for loop in (consumer.run, filler.run):
-            self._spawn(self._keep(loop), process)
+        self._run(process, consumer.run, filler.run)
+
+    def _run(self, process: Process, *loops: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._running[process.name] = [self._spawn(self._keep(loop), process) for loop in loops]
 
     async def _keep(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """As `loops.running` keeps it; but here a loop that ends, or fails in another way, is a finding."""
@@ -345,18 +361,17 @@ class World:
         self._stopped.append((stop, list(places(coroutine))))
         process.is_up = False
         if stop.how == "kill":
-            self._bury(process, stop)
+            self._bury(process, stop.seconds)
         else:
             self._network.later(stop.seconds, lambda: self._loop.resume(process))
-        self._network.later(SESSION, lambda: self._broker.expire(process))
+            self._network.later(SESSION, lambda: self._broker.expire(process))
 
-    def _bury(self, process: Process, stop: Stop) -> None:
-        process.is_dead = True
-        self._network.later(stop.seconds, lambda: self._start(process.name, process.life + 1, process.awaits))
+    def _bury(self, process: Process, seconds: float) -> None:
+        process.is_up, process.is_dead = False, True
+        self._network.later(SESSION, lambda: self._broker.expire(process))
+        self._network.later(seconds, lambda: self._start(process.name, process.life + 1, process.awaits))
         if service := self._services.get(process.name):
-            for answer in service.open:
-                if not answer.done():
-                    answer.set_exception(Gone())
+            service.close()
 
     async def _write(self) -> None:
         for step in story.in_some_order(self._chance):
@@ -365,6 +380,21 @@ class World:
             if self._chance.random() < 0.4:
                 self._network.announce()
                 await asyncio.sleep(self._chance.random() * 0.25)
+
+    async def _deploy(self) -> None:
+        """One of the processes is asked to end, does so in its own time, and is started anew."""
+        name = self._chance.choice((*RELAYS, *READERS))
+        await asyncio.sleep(self._chance.uniform(0.1, 1.0))
+        process, loops = self._newest(name), self._running[name]
+        self._network.note(process, "is asked to end")
+        for loop in loops:
+            loop.cancel()
+        if service := self._services.get(name):
+            service.here.also["arrivals"].end()
+        while not (process.is_dead or all(loop.done() for loop in loops)):
+            await asyncio.sleep(0.02)  # it may be killed meanwhile, and then nothing of it is ever done
+        if not process.is_dead:
+            self._bury(process, 0.1)
 
     async def _follow(self, reader: Reader) -> None:
         while True:
@@ -379,7 +409,7 @@ class World:
         self, reader: Reader, service: Service, *, limit: int, timeout: int
     ) -> list[dict[str, Any]]:
         """The next entries, in whichever process. Raises Gone."""
-        if service.process.is_dead:
+        if service.is_closed:
             raise Gone
         answer: asyncio.Future[list[dict[str, Any]]] = self._loop.create_future()
         service.open.append(answer)
