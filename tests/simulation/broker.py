@@ -64,7 +64,7 @@ class Broker:
         if process.is_up:
             return
         for member in [member for member in self._members if member.process is process]:
-            self.network.note(process, "is put out of its group")
+            self.network.note("the broker", f"{process} is put out of its group")
             self.leave(member)
             if not process.is_dead:
                 self.network.tell(process, 0.5, member.rejoin)

@@ -52,7 +52,7 @@ class Engine:
         async def fetch(statement: Executable, parameters: Mapping[str, Any] | None) -> Rows:
             return await self._network.ask(self._process, lambda: self._database.rows(statement, parameters))
 
-        if self._network.fails(2.0):
+        if self._network.chance.random() < 0.15:
             await self._network.travel(self._process)  # every connection is in use
         yield Reader(fetch)
 

@@ -17,7 +17,7 @@ from tests.simulation.promises import Promises
 T = TypeVar("T")
 
 #: Lines of the trace that are kept: how it came to what went wrong.
-LINES = 150
+LINES = 200
 
 
 class Network:
@@ -27,8 +27,8 @@ class Network:
         self.loop = loop
         self.chance = chance
         self.promises = promises
-        self.trace: deque[tuple[float, str, str]] = deque(maxlen=4000)
-        self.calm_at = 1.0
+        self.trace: deque[tuple[float, str, str]] = deque(maxlen=LINES)
+        self.calm_at = 0.8
         #: The run has ended: what is left of any process reaches nothing.
         self.is_over = False
         self._pending = 0

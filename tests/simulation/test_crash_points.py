@@ -1,0 +1,96 @@
+"""Every await of relay, consumer, filler and long poll is crashed, singly and in pairs, and nothing is lost."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from tests.simulation.conftest import CHUNKS, SEEDS, Campaign
+from tests.simulation.seeds import ROOT
+
+#: The code that is crashed, and what in it belongs to somebody else or waits for nothing, with the reason.
+CRASHED: Mapping[str, Mapping[str, str]] = {
+    "libs/common/loops/relay.py": {},
+    "libs/common/loops/consumer.py": {"close": "for those who step a consumer by hand"},
+    "libs/common/loops/filler.py": {},
+    "libs/common/loops/lease.py": {},
+    "libs/common/edge.py": {"command": "the edge of requests"},
+    "libs/common/store/engine.py": {},
+    "libs/common/store/store.py": {
+        "answered": "the edge of requests",
+        "close": "nothing is done behind it",
+        "forget_answers": "a sweep",
+        "grown": "nothing that hears here tells",
+        "outbox": "a gauge",
+    },
+    "services/sharing/feeds/api.py": {"feeds": "no long poll", "read_entry": "no long poll"},
+    "services/sharing/feeds/loads.py": {},
+}
+#: So many seeds reach every await.
+ENOUGH = 5000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", CHUNKS, ids=lambda chunk: f"{chunk.start}-{chunk.stop - 1}")
+def test_no_crash_breaks_a_promise(campaign: Campaign, chunk: range) -> None:
+    broken = campaign.broken(chunk)
+    also = ", ".join(str(played.seed) for played in broken[1:])
+    assert not broken, f"{broken[0]}\nso did: {also or 'no other of this part'}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(SEEDS) < ENOUGH, reason=f"it takes {ENOUGH} seeds to reach every await")
+def test_every_await_is_crashed(campaign: Campaign) -> None:
+    for chunk in CHUNKS:
+        campaign.broken(chunk)
+    crashed = {place.within(ROOT) for place in campaign.crashed}
+    assert [str(point) for point in _points() if not crashed & point.lines] == []
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An await, as it stands in the source."""
+
+    file: str
+    function: str
+    first: int
+    last: int
+    text: str
+
+    @property
+    def lines(self) -> set[str]:
+        return {f"{self.file}:{line}" for line in range(self.first, self.last + 1)}
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.first} in {self.function}: {self.text}"
+
+
+def test_the_points_are_those_of_the_source() -> None:
+    """Whoever adds an await has it crashed, whoever removes a function removes its excuse."""
+    functions = {(point.file, point.function) for point in _points(excused=True)}
+    stale = [f"{file}: {name}" for file, names in CRASHED.items() for name in names]
+    assert [one for one in stale if tuple(one.split(": ")) not in functions] == []
+    assert len(list(_points())) > 60
+
+
+def _points(*, excused: bool = False) -> Iterator[Point]:
+    for file, excuses in CRASHED.items():
+        for function in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            if isinstance(function, ast.AsyncFunctionDef) and (excused or function.name not in excuses):
+                yield from _within(file, function)
+
+
+def _within(file: str, function: ast.AsyncFunctionDef) -> Iterator[Point]:
+    for node in ast.walk(function):
+        match node:
+            case ast.Await():
+                waits: ast.expr = node
+            case ast.AsyncWith(items=[ast.withitem(context_expr=waits)]):
+                if ast.unparse(waits).startswith("asyncio.timeout("):
+                    continue  # it is entered and left at once
+            case _:
+                continue
+        yield Point(file, function.name, node.lineno, waits.end_lineno or node.lineno, ast.unparse(waits))
