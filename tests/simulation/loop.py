@@ -12,7 +12,7 @@ import itertools
 import random
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tests.simulation.processes import CURRENT, Process, Watched
 
@@ -46,8 +46,8 @@ class Turn:
             self._context.run(self._callback, *self._args)
 
 
-class Loop(asyncio.AbstractEventLoop):
-    """One run's loop."""
+class Loop:
+    """One run's loop: what tasks, futures and timeouts of asyncio ask of one, and nothing more."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -55,6 +55,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._ready: list[Turn] = []
         self._timers: list[tuple[float, int, Turn]] = []
         self._numbers = itertools.count()
+        self._itself = cast(asyncio.AbstractEventLoop, self)
         #: Exceptions that nobody took, as asyncio describes them.
         self.accidents: list[dict[str, Any]] = []
 
@@ -64,42 +65,42 @@ class Loop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         return False
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Turn:
         turn = Turn(callback, args, context)
         self._ready.append(turn)
         return turn
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Any:
+    ) -> Turn:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Any:
+    ) -> Turn:
         turn = Turn(callback, args, context)
         heapq.heappush(self._timers, (when, next(self._numbers), turn))
         return turn
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self._itself)
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self, coro: Coroutine[Any, Any, T], *, context: Context | None = None, **named: Any
     ) -> asyncio.Task[T]:
         """A task of the context's process, whose awaits are counted."""
         process = context.get(CURRENT) if context else CURRENT.get()
         watched = Watched(coro, process) if process else coro
-        return asyncio.Task(watched, loop=self, context=context, **named)
+        return asyncio.Task(watched, loop=self._itself, context=context, **named)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.accidents.append(context)
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until it is done; gives its result. Raises Stuck."""
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(self._itself)
         try:
-            task = asyncio.ensure_future(future, loop=self)
+            task = asyncio.ensure_future(future, loop=self._itself)
             while not task.done():
                 self._take_turn()
         finally:

@@ -1,4 +1,4 @@
-"""Every await of relay, consumer, filler and long poll is crashed, singly and in pairs, and nothing is lost."""
+"""Every await of relay, consumer, filler and long poll is crashed, singly and in pairs; all promises hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each planted bug is found, within the seeds that are said of it; the product, in the same seeds, has none."""
+"""Each planted bug is found within the seeds that are said of it, and the product has none of them there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulation itself: time costs nothing, a seed is a run, the dead do nothing, and what can happen does."""
+"""The simulation itself: time costs nothing, a seed is a run, the dead do nothing, what can happen does."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_one_process_keeps_its_order_and_several_take_turns() -> None:
     """Over a few seeds, whichever began first does not always end first."""
     orders = set()
     for seed in range(20):
-        loop, said = Loop(random.Random(seed)), []
+        said: list[str] = []
+        loop = Loop(random.Random(seed))
         for name in "ab":
             process = Process(name, 1, 0, lambda process, nth, coroutine: None)
             for n in range(3):

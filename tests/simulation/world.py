@@ -389,19 +389,22 @@ class World:
                 await asyncio.sleep(self._chance.random() * 0.25)
 
     async def _deploy(self) -> None:
-        """One of the processes is asked to end, does so in its own time, and is started anew."""
-        name = self._chance.choice((*RELAYS, *READERS))
+        """One of the processes is asked to end, and is started anew."""
         await asyncio.sleep(self._chance.uniform(0.1, 1.0))
-        process, loops = self._newest(name), self._running[name]
-        if process.is_dead:
-            return
+        process = self._newest(self._chance.choice((*RELAYS, *READERS)))
+        if not process.is_dead:
+            await self._let_end(process)
+
+    async def _let_end(self, process: Process) -> None:
         self._network.note(process, "is asked to end")
+        loops = self._running[process.name]
         for loop in loops:
             loop.cancel()
-        if service := self._services.get(name):
+        if service := self._services.get(process.name):
             service.here.also["arrivals"].end()
-        while not (process.is_dead or all(loop.done() for loop in loops)):
-            await asyncio.sleep(0.02)  # it may be killed meanwhile, and then nothing of it is ever done
+        # It may be killed meanwhile, and then nothing of it is ever done.
+        while not process.is_dead and not all(loop.done() for loop in loops):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         if not process.is_dead:
             self._bury(process, 0.1)
 
