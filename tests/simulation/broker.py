@@ -206,7 +206,7 @@ class Member:
         for partition, offset in self._next.items():
             if offset is None or partition in given:
                 continue
-            size = self.broker.network.chance.choice((1, 3, 20))
+            size = self.broker.network.chance.choice((1, 20, 20))
             if found := self.broker.records[partition][offset : offset + size]:
                 records[partition] = found
                 self._next[partition] = offset + len(found)

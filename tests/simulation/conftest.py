@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
+from tests.simulation.parts import Databases
 from tests.simulation.processes import Place
 from tests.simulation.seeds import Played, Seeds
-from tests.simulation.world import Databases
 
 #: Seeds that one test plays.
 CHUNK = 250
@@ -47,8 +48,10 @@ CHUNKS = [SEEDS[first : first + CHUNK] for first in range(0, len(SEEDS), CHUNK)]
 
 
 @pytest.fixture(scope="session")
-def databases() -> Databases:
-    return Databases()
+def databases() -> Iterator[Databases]:
+    made = Databases()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

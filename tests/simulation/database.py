@@ -19,12 +19,18 @@ class Database:
     """One service's database; each run begins with it as it was made."""
 
     def __init__(self, metadata: MetaData) -> None:
-        engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, isolation_level="AUTOCOMMIT")
-        self._connection = engine.connect()
+        self._engine = sqlalchemy.create_engine(
+            "sqlite://", poolclass=StaticPool, isolation_level="AUTOCOMMIT"
+        )
+        self._connection = self._engine.connect()
         self.raw = cast(sqlite3.Connection, self._connection.connection.driver_connection)
         self.raw.create_function("simulated_now", 0, lambda: self._now())
         self._now: Callable[[], float] = float
         metadata.create_all(self._connection)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
 
     def begin(self, now: Callable[[], float]) -> None:
         """Begin a run, in which `now` is the database's clock."""

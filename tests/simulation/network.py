@@ -34,6 +34,7 @@ class Network:
         self._pending = 0
         self._roughness = chance.choice((0.0, 0.0, 0.02, 0.08))
         self._outside = copy_context()
+        self._latency = chance.choice((0.006, 0.006, 0.02, 0.08))
         self._listeners: list[tuple[Process, Callable[[], None]]] = []
 
     @property
@@ -54,8 +55,8 @@ class Network:
         """On the way; nothing of a process that is gone arrives."""
         if self.is_over:
             raise Killed
-        slow = self.fails()
-        await asyncio.sleep(self.chance.random() * (0.8 if slow else 0.006))
+        is_calm = self.loop.time() >= self.calm_at
+        await asyncio.sleep(self.chance.random() * (0.006 if is_calm else self._latency))
         if self.is_over:
             raise Killed
 

@@ -21,7 +21,7 @@ from libs.common.store.store import Lease, Store
 from services.sharing.feeds import rules
 from tests.simulation.broker import Log
 from tests.simulation.engine import Engine
-from tests.simulation.world import Parts
+from tests.simulation.parts import Parts
 
 _JOURNAL = schema.table(JournalRow)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.simulation import world
+from tests.simulation.parts import Databases, Parts
 from tests.simulation.processes import Place, Stop
-from tests.simulation.world import Databases, Parts
 
 #: Seeds that belong to one schedule.
 SCHEDULE = 500
@@ -75,12 +75,15 @@ class Seeds:
         if number <= self._points(schedule):
             how = "pause" if schedule // SCHEDULE % 2 else "kill"
             return [_stop(chance, *self._point(schedule, number - 1), how)]
+        first, second = self._somewhere(schedule, chance), self._somewhere(schedule, chance)
+        if chance.random() < 0.5 or second == first:
+            second = first[0], first[1] + 1 + chance.randrange(SOON)
+        return [_stop(chance, *place, chance.choice(("kill", "pause"))) for place in (first, second)]
+
+    def _somewhere(self, schedule: int, chance: random.Random) -> tuple[str, int]:
+        """Any await; not the latest, which another schedule may not come to."""
         process, nth = self._point(schedule, chance.randrange(self._points(schedule)))
-        again = nth + 1 + chance.randrange(SOON)
-        second = self._point(schedule, chance.randrange(self._points(schedule)))
-        if chance.random() < 0.5 or second == (process, nth):
-            second = process, again
-        return [_stop(chance, *place, chance.choice(("kill", "pause"))) for place in ((process, nth), second)]
+        return process, 1 + nth * 2 // 3
 
     def _point(self, schedule: int, number: int) -> tuple[str, int]:
         """The process and the await that a number within a schedule means."""

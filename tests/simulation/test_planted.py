@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from tests.simulation.parts import Databases
 from tests.simulation.planted import BUGS, Bug
 from tests.simulation.seeds import Seeds
-from tests.simulation.world import Databases
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from tests.simulation.loop import Loop, Stuck
+from tests.simulation.parts import Databases
 from tests.simulation.processes import Process
 from tests.simulation.seeds import ROOT, SCHEDULE, Played, Seeds
-from tests.simulation.world import Databases
 
 #: A schedule in which processes are paused.
 PAUSED = range(SCHEDULE, SCHEDULE + 100)
@@ -69,8 +69,8 @@ def test_one_process_keeps_its_order_and_several_take_turns() -> None:
 def test_a_seed_is_the_same_run_again_and_in_another_process(databases: Databases, seed: int) -> None:
     told = str(Seeds(databases).play(seed))
     assert str(Seeds(databases).play(seed)) == told
-    asked = "import sys; from tests.simulation import seeds, world;"
-    asked += "sys.stdout.write(str(seeds.Seeds(world.Databases()).play(int(sys.argv[1]))))"
+    asked = "import sys; from tests.simulation import parts, seeds;"
+    asked += "sys.stdout.write(str(seeds.Seeds(parts.Databases()).play(int(sys.argv[1]))))"
     again = subprocess.run(
         [sys.executable, "-c", asked, str(seed)],
         cwd=ROOT,

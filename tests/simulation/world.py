@@ -1,4 +1,4 @@
-"""One run: two relays, two processes of `sharing`, a writer and two readers, and who is stopped where.
+"""One run: two relays, two processes of `sharing`, a writer and a reader, and who is stopped where.
 
 Everything that is drawn is drawn from one seed, so a run can be had again.
 """
@@ -11,68 +11,32 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from fastapi import Request
-from sqlmodel import col, select
 
 from libs.common import clock, edge, errors
-from libs.common.change import Change
-from libs.common.contracts.event import CATALOGUE, Event
-from libs.common.log import envelope, seam
-from libs.common.log.envelope import Heard
-from libs.common.loops.consumer import Consumer
 from libs.common.loops.filler import Filler
 from libs.common.loops.lease import Leased
-from libs.common.loops.relay import Relay
-from libs.common.permit import Actor, Role
-from libs.common.settings import Settings
-from libs.common.store import engine as stores
-from libs.common.store import schema
-from libs.common.store.engine import Known
-from libs.common.store.schema import JournalEntry, JournalRow
-from libs.common.store.store import Store
 from libs.common.web.asked import Asked, Here
 from services.sharing.feeds import api as feeds
-from services.sharing.feeds import reacts, tables
 from services.sharing.feeds.loads import Arrivals
-from services.sharing.feeds.tables import Member
 from tests.simulation import story
-from tests.simulation.broker import SESSION, Broker, Log
-from tests.simulation.database import Database
-from tests.simulation.engine import Engine
+from tests.simulation.broker import SESSION, Broker
 from tests.simulation.loop import Loop
 from tests.simulation.network import Network
+from tests.simulation.parts import TOPIC, Clock, Databases, Journals, Parts, hears
 from tests.simulation.processes import Place, Process, Stop, places
 from tests.simulation.promises import Promises
+from tests.simulation.reading import FOLLOWING, Caller, Gone, Reader, Service
 
-TOPIC = "liandong.cases.v1"
-GROUP = "sharing"
 RELAYS = ("relay-1", "relay-2")
-READERS = ("sharing-1", "sharing-2")
+SHARING = ("sharing-1", "sharing-2")
 #: Simulated seconds after which a run must have settled, whatever happened in it.
 PATIENCE = 20.0
 #: Seconds of the relay's lease.
 LEASE = 1.2
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the processes are made of: the product, or a peer of it with a planted bug."""
-
-    store: Callable[[stores.Engine], Store] = Store
-    relay: Callable[..., Relay] = Relay
-    consumer: Callable[..., Consumer] = Consumer
-    filler: Callable[..., Filler] = Filler
-    leased: Callable[..., Leased] = Leased
-    arrivals: Callable[..., Arrivals] = Arrivals
-    engine: Callable[[Process, Network, Database], stores.Engine] = Engine
-    log: Callable[[Process, Broker], seam.Log] = Log
 
 
 @dataclass(slots=True)
@@ -85,100 +49,6 @@ class Outcome:
     #: Where processes were stopped, with all lines that waited there.
     stopped: list[tuple[Stop, list[Place]]]
     trace: list[str]
-
-
-class Databases:
-    """The two databases, made once and used by every run."""
-
-    def __init__(self) -> None:
-        self.source = Database(schema.service_metadata())
-        self.sharing = Database(schema.service_metadata(*tables.ROWS))
-        members = [_member(story.OFFICE, coordinates=True), _member(story.DEPARTMENT, coordinates=False)]
-        self.sharing.commit(Change().putting(*members))
-        #: A process needs settings and these routes read none.
-        self.settings = Settings(data=Path("nowhere"))
-
-
-def _member(agency: str, *, coordinates: bool) -> Member:
-    return Member(agency=agency, name="机关", kind="department", division="330799", coordinates=coordinates)
-
-
-class Clock(clock.Clock):
-    """The day goes on with simulated time."""
-
-    def __init__(self, loop: Loop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def now(self) -> datetime:
-        return story.BEGINNING + timedelta(seconds=self._loop.time())
-
-
-class Gone(Exception):
-    """The process that was asked has died, or has no answer now."""
-
-
-class Caller(Request):
-    """A request as the route sees it; nobody hangs up."""
-
-    def __init__(self, process: Process, network: Network, here: Here) -> None:
-        app = SimpleNamespace(state=SimpleNamespace(here=here))
-        super().__init__({"type": "http", "app": app, "headers": []})
-        self._process = process
-        self._network = network
-
-    async def is_disconnected(self) -> bool:
-        await self._network.travel(self._process)
-        return False
-
-
-class Journals:
-    """The journals of the other services, as one process reaches them."""
-
-    def __init__(self, process: Process, network: Network, source: Database) -> None:
-        self._process = process
-        self._network = network
-        self._source = source
-
-    async def after(self, source: str, stream: str, seq: int) -> Sequence[Heard]:
-        kind, _, id_ = stream.partition("/")
-        statement = select(JournalRow).where(
-            col(JournalRow.kind) == kind, col(JournalRow.id) == id_, col(JournalRow.seq) > seq
-        )
-        rows = await self._network.ask(self._process, lambda: self._source.rows(statement))
-        entries = [JournalEntry.model_construct(**row) for row in rows]
-        return [envelope.read_structured(envelope.structured(entry)) for entry in entries]
-
-
-@dataclass(eq=False, slots=True)
-class Service:
-    """A process of `sharing`, as its readers reach it."""
-
-    process: Process
-    here: Here
-    #: Answers that readers wait for.
-    open: list[asyncio.Future[Any]] = field(default_factory=list)
-    is_closed: bool = False
-
-    def close(self) -> None:
-        """Nobody is answered any longer."""
-        self.is_closed = True
-        for answer in self.open:
-            if not answer.done():
-                answer.set_exception(Gone())
-
-
-@dataclass(eq=False, slots=True)
-class Reader:
-    """Somebody who follows a feed, and goes on from where they stood whatever happens to whom they ask."""
-
-    feed: str
-    actor: Actor
-    seen: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def after(self) -> str:
-        return str(self.seen[-1]["id"]) if self.seen else "0"
 
 
 def run(
@@ -213,13 +83,6 @@ def _apart(loop: Loop, chance: random.Random, databases: Databases) -> Iterator[
         clock.TICKING.reset(ticking)
 
 
-#: Who follows what: one reader in a run. The department may see some of it only.
-FOLLOWING = (
-    ("all", Actor("li", story.OFFICE, frozenset({Role.COORDINATOR}))),
-    ("cases", Actor("wang", story.DEPARTMENT, frozenset({Role.HANDLER}))),
-)
-
-
 class World:
     """The processes of one run, and what lies around them."""
 
@@ -243,7 +106,7 @@ class World:
         self._broker = Broker(self._network, TOPIC, losing)
         self._promises.records = {p.number: records for p, records in self._broker.records.items()}
         self._clock = Clock(loop)
-        self._hears = _hears(is_spoilt=is_spoilt)
+        self._hears = hears(is_spoilt=is_spoilt)
         self._lives: list[Process] = []
         self._services: dict[str, Service] = {}
         self._running: dict[str, list[asyncio.Task[Any]]] = {}
@@ -264,7 +127,7 @@ class World:
         return Outcome(broken, self._awaits, self._stopped, trace)
 
     async def _play(self) -> None:
-        for name in (*RELAYS, *READERS):
+        for name in (*RELAYS, *SHARING):
             self._start(name, 1, 0)
         plot = [self._spawn(self._write())]
         if self._chance.random() < 0.5:
@@ -293,7 +156,7 @@ class World:
         self._promises.check_the_end()
         reader = self._reader
         whole = Reader(reader.feed, reader.actor)
-        again = await self._ask(whole, self._services[READERS[0]], limit=200, timeout=0)
+        again = await self._ask(whole, self._services[SHARING[0]], limit=200, timeout=0)
         self._promises.check_reader(reader.feed, reader.seen, again)
 
     async def _end(self) -> None:
@@ -326,21 +189,21 @@ class World:
     def _start_relay(self, process: Process) -> None:
         parts = self._parts
         store = parts.store(parts.engine(process, self._network, self._databases.source))
-        lease = parts.leased(store, "relay", str(process), seconds=LEASE)
+        lease = Leased(store, "relay", str(process), seconds=LEASE)
         relay = parts.relay(store, parts.log(process, self._broker), TOPIC, self._clock, lease)
         self._run(process, store.listen, relay.run)
 
     def _start_sharing(self, process: Process) -> None:
         parts, network = self._parts, self._network
         store = parts.store(parts.engine(process, network, self._databases.sharing))
-        arrivals = parts.arrivals(store)
+        arrivals = Arrivals(store)
 
         def told(report: edge.Report) -> None:
             arrivals.tell()
 
         log, journals = parts.log(process, self._broker), Journals(process, network, self._databases.source)
         consumer = parts.consumer(store, log, self._hears, self._clock, told=told)
-        filler = parts.filler(store, journals, self._hears, self._clock, told=told)
+        filler = Filler(store, journals, self._hears, self._clock, told=told)
         here = Here(store, self._clock, self._databases.settings, {"arrivals": arrivals})
         self._services[process.name] = Service(process, here)
         self._run(process, consumer.run, filler.run)
@@ -391,7 +254,7 @@ class World:
     async def _deploy(self) -> None:
         """One of the processes is asked to end, and is started anew."""
         await asyncio.sleep(self._chance.uniform(0.1, 1.0))
-        process = self._newest(self._chance.choice((*RELAYS, *READERS)))
+        process = self._newest(self._chance.choice((*RELAYS, *SHARING)))
         if not process.is_dead:
             await self._let_end(process)
 
@@ -410,10 +273,11 @@ class World:
 
     async def _follow(self, reader: Reader) -> None:
         while True:
-            service = self._services[self._chance.choice(READERS)]
+            service = self._services[self._chance.choice(SHARING)]
             try:
                 async with asyncio.timeout(3.0):
                     reader.seen += await self._ask(reader, service, limit=3, timeout=2000)
+                await asyncio.sleep(self._chance.random() * 0.2)
             except (Gone, TimeoutError):
                 await asyncio.sleep(0.1)
 
@@ -439,8 +303,7 @@ class World:
             )
             await self._network.travel(service.process)
         except errors.Transient:
-            if not answer.done():
-                answer.set_exception(Gone())
+            service.refuse(answer)
         else:
             if not answer.done():
                 answer.set_result(orjson.loads(response.body))
@@ -449,21 +312,3 @@ class World:
         task = self._loop.create_task(work, context=process.context if process else None)
         self._tasks.append(task)
         return task
-
-
-def _hears(*, is_spoilt: bool) -> edge.Hears:
-    """What `sharing` hears, without the picture; where it is spoilt, one event meets a bug."""
-
-    def react(known: Known, event: Event | None, heard: Heard, at: clock.Moment) -> Change:
-        if is_spoilt and heard.id == story.SPOILT:
-            raise ZeroDivisionError
-        return reacts.on_event(known, event, heard, at)
-
-    reaction = edge.Reaction(react, wants=reacts.wants, streams=reacts.streams)
-    return edge.Hears(
-        group=GROUP,
-        topics=(TOPIC,),
-        reactions=dict.fromkeys(CATALOGUE, reaction),
-        otherwise=reaction,
-        catalogue=CATALOGUE,
-    )
