@@ -6,11 +6,12 @@ Everything that is drawn is drawn from one seed, so a run can be had again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import gc
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ def run(
         return World(loop, chance, databases, stops, parts or Parts()).run()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _apart(loop: Loop, chance: random.Random, databases: Databases) -> Iterator[None]:
     """Time, chance, databases and silence belong to the run while it lasts; garbage waits."""
     ticking = clock.TICKING.set(loop.time)
@@ -94,7 +95,7 @@ class World:
         stops: Sequence[Stop],
         parts: Parts,
     ) -> None:
-        is_spoilt = chance.random() < 0.3
+        self._is_spoilt = is_spoilt = chance.random() < 0.3
         self._loop = loop
         self._chance = chance
         self._databases = databases
@@ -128,10 +129,12 @@ class World:
 
     async def _play(self) -> None:
         for name in (*RELAYS, *SHARING):
-            self._start(name, 1, 0)
+            self._network.later(self._chance.random() * 0.3, functools.partial(self._start, name, 1, 0))
         plot = [self._spawn(self._write())]
         if self._chance.random() < 0.5:
             plot.append(self._spawn(self._deploy()))
+        if self._is_spoilt:
+            plot.append(self._spawn(self._try_again()))
         self._spawn(self._follow(self._reader))
         why = "the story is not told"
         while self._loop.time() < PATIENCE and not self._promises.broken:
@@ -156,7 +159,7 @@ class World:
         self._promises.check_the_end()
         reader = self._reader
         whole = Reader(reader.feed, reader.actor)
-        again = await self._ask(whole, self._services[SHARING[0]], limit=200, timeout=0)
+        again = await self._ask(whole, SHARING[0], limit=200, timeout=0)
         self._promises.check_reader(reader.feed, reader.seen, again)
 
     async def _end(self) -> None:
@@ -253,7 +256,7 @@ class World:
 
     async def _deploy(self) -> None:
         """One of the processes is asked to end, and is started anew."""
-        await asyncio.sleep(self._chance.uniform(0.1, 1.0))
+        await asyncio.sleep(self._chance.uniform(0.35, 1.0))
         process = self._newest(self._chance.choice((*RELAYS, *SHARING)))
         if not process.is_dead:
             await self._let_end(process)
@@ -271,21 +274,33 @@ class World:
         if not process.is_dead:
             self._bury(process, 0.1)
 
+    async def _try_again(self) -> None:
+        """An operator has the key that will be parked tried again, and again."""
+        for _ in range(6):
+            await asyncio.sleep(self._chance.random() * 0.25)
+            service = self._services.get(self._chance.choice(SHARING))
+            if service and not service.is_closed:
+                self._spawn(self._redrive(service), service.process)
+
+    async def _redrive(self, service: Service) -> None:
+        gate = ("cases", story.SPOILT.rpartition("/")[0])
+        with contextlib.suppress(errors.Transient, edge.Broken):
+            await edge.drain(service.here.store, self._hears, gate, self._clock, retry=True)
+
     async def _follow(self, reader: Reader) -> None:
         while True:
-            service = self._services[self._chance.choice(SHARING)]
+            asked = self._chance.choice(SHARING)
             try:
                 async with asyncio.timeout(3.0):
-                    reader.seen += await self._ask(reader, service, limit=3, timeout=2000)
+                    reader.seen += await self._ask(reader, asked, limit=3, timeout=2000)
                 await asyncio.sleep(self._chance.random() * 0.2)
             except (Gone, TimeoutError):
                 await asyncio.sleep(0.1)
 
-    async def _ask(
-        self, reader: Reader, service: Service, *, limit: int, timeout: int
-    ) -> list[dict[str, Any]]:
-        """The next entries, in whichever process. Raises Gone."""
-        if service.is_closed:
+    async def _ask(self, reader: Reader, name: str, *, limit: int, timeout: int) -> list[dict[str, Any]]:
+        """The next entries, of the process with this name. Raises Gone."""
+        service = self._services.get(name)
+        if service is None or service.is_closed:
             raise Gone
         answer: asyncio.Future[list[dict[str, Any]]] = self._loop.create_future()
         service.open.append(answer)
