@@ -35,7 +35,7 @@ class Caller(Request):
 
 
 @dataclass(eq=False, slots=True)
-class Service:
+class Serving:
     """A process of `sharing`, as its readers reach it."""
 
     process: Process

@@ -30,7 +30,7 @@ from tests.simulation.network import Network
 from tests.simulation.parts import TOPIC, Clock, Databases, Journals, Parts, hears
 from tests.simulation.processes import Place, Process, Stop, places
 from tests.simulation.promises import Promises
-from tests.simulation.reading import FOLLOWING, Caller, Gone, Reader, Service
+from tests.simulation.reading import FOLLOWING, Caller, Gone, Reader, Serving
 
 RELAYS = ("relay-1", "relay-2")
 SHARING = ("sharing-1", "sharing-2")
@@ -109,7 +109,7 @@ class World:
         self._clock = Clock(loop)
         self._hears = hears(is_spoilt=is_spoilt)
         self._lives: list[Process] = []
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, Serving] = {}
         self._running: dict[str, list[asyncio.Task[Any]]] = {}
         self._reader = Reader(*chance.choice(FOLLOWING))
         self._tasks: list[asyncio.Task[Any]] = []
@@ -208,7 +208,7 @@ class World:
         consumer = parts.consumer(store, log, self._hears, self._clock, told=told)
         filler = Filler(store, journals, self._hears, self._clock, told=told)
         here = Here(store, self._clock, self._databases.settings, {"arrivals": arrivals})
-        self._services[process.name] = Service(process, here)
+        self._services[process.name] = Serving(process, here)
         self._run(process, consumer.run, filler.run)
 
     def _run(self, process: Process, *loops: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -282,7 +282,7 @@ class World:
             if service and not service.is_closed:
                 self._spawn(self._redrive(service), service.process)
 
-    async def _redrive(self, service: Service) -> None:
+    async def _redrive(self, service: Serving) -> None:
         gate = ("cases", story.SPOILT.rpartition("/")[0])
         with contextlib.suppress(errors.Transient, edge.Broken):
             await edge.drain(service.here.store, self._hears, gate, self._clock, retry=True)
@@ -308,7 +308,7 @@ class World:
         return await answer
 
     async def _answer(
-        self, reader: Reader, service: Service, answer: asyncio.Future[Any], limit: int, timeout: int
+        self, reader: Reader, service: Serving, answer: asyncio.Future[Any], limit: int, timeout: int
     ) -> None:
         http = Caller(service.process, self._network, service.here)
         asked = Asked(http, reader.actor, "feed.read")
