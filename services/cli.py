@@ -1,4 +1,4 @@
-"""`liandong`: keys, tokens, topics and migrations; redrive and rebuild, which ask the running services."""
+"""`liandong`: keys, tokens, topics, migrations; what is stored, verified; redrive and rebuild, over HTTP."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import asyncio
 import json
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from libs.common import wording
 from libs.common.permit import Role
 from libs.common.seal import Keyring
 from libs.common.settings import Misconfigured, Settings
-from libs.common.store import migrate
+from libs.common.store import audit, migrate
 from libs.common.web import tokens
 from services import parts, starting
 
@@ -55,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     redrive.add_argument("--reason", default="", help="为何重新处理")
     _who(redrive)
     redrive.set_defaults(run=_redrive)
+
+    verify = verbs.add_parser("verify", help="核验一个服务存储的全程留痕，逐条指出不符之处")
+    verify.add_argument("service", choices=parts.NAMES)
+    verify.add_argument("--token", help="运维人员的访问凭证：向其他服务询问它们见证的链首")
+    verify.add_argument(
+        "--witness", action="append", default=[], metavar="文件", help="另行保存的 /v1/witnesses 的答复"
+    )
+    verify.set_defaults(run=_verify)
 
     rebuild = verbs.add_parser("rebuild", help="从日志重建协同态势，期间照常读取")
     _who(rebuild)
@@ -110,6 +120,51 @@ async def _rebuild(chosen: Settings, given: argparse.Namespace) -> None:
             while (progress := _read(await client.get(answer.headers["location"])))["state"] == "running":  # noqa: ASYNC110
                 await asyncio.sleep(0.2)  # it runs in another process
     print(json.dumps(progress, ensure_ascii=False, indent=2))
+
+
+async def _verify(chosen: Settings, given: argparse.Namespace) -> int:
+    # The witnesses first: what they have heard was stored before, so the journal must be at least as far.
+    kept = [w for name in given.witness for w in _witnesses(name, given.service, _kept(name))]
+    asked = [witness async for witness in _asked(chosen, given)] if given.token else []
+    async with parts.stored(chosen, given.service) as store:
+        found = await audit.audit(store, given.service, [*kept, *asked])
+    for flaw in found.flaws:
+        print(f"✗ {wording.shown(flaw.stream)} 第 {flaw.seq} 条：{flaw.what}")
+    print(f"{found.streams} 个流，{found.entries} 条；与见证的 {found.witnessed} 个链首核对")
+    if not (kept or asked):
+        print("! 没有见证：整条链被重新计算或整库被恢复到较早时刻，都看不出来。请用 --token 或 --witness")
+    print(f"核验不通过：{len(found.flaws)} 处" if found.flaws else "核验通过")
+    return 1 if found.flaws else 0
+
+
+async def _asked(chosen: Settings, given: argparse.Namespace) -> AsyncIterator[audit.Witness]:
+    """What the other services have heard of this one."""
+    for other in parts.NAMES:
+        query = {"source": given.service}
+        async with _client(chosen.base_url(other), given.token) as client:
+            while other != given.service and query:
+                page = _read(await client.get("/v1/witnesses", params=query))
+                for witness in _witnesses(other, given.service, page["data"]):
+                    yield witness
+                query = {**query, "cursor": page["next"]} if page["next"] else {}
+
+
+def _kept(name: str) -> list[Any]:
+    """The heads in a file: one witness, or a list as the services give it."""
+    try:
+        read = json.loads(Path(name).read_bytes())
+    except (OSError, ValueError) as why:
+        raise Misconfigured(f"{name} 不可读：{why}") from None
+    return read["data"] if isinstance(read, dict) and "data" in read else [read]
+
+
+def _witnesses(by: str, source: str, told: list[Any]) -> list[audit.Witness]:
+    try:
+        if all(w["source"] == source for w in told):
+            return [audit.Witness(by, w["stream"], int(w["seq"]), bytes.fromhex(w["digest"])) for w in told]
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise Misconfigured(f"{by} 给出的不是 {source} 的见证：每条应有 source、stream、seq、digest")
 
 
 def _client(base_url: str, token: str) -> httpx.AsyncClient:

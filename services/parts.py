@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from fastapi import FastAPI
@@ -150,6 +151,20 @@ async def embedded(settings: Settings) -> AsyncIterator[Mapping[Name, Parts]]:
             await log.close()
     finally:
         directory.close()
+
+
+@asynccontextmanager
+async def stored(settings: Settings, name: Name) -> AsyncIterator[Store]:
+    """What a service has stored, to be read beside it: whether it runs or not."""
+    database = settings.data / f"{name}.db" if settings.engine == "embedded" else settings.database_for(name)
+    if isinstance(database, Path) and not database.exists():
+        raise Misconfigured(f"没有数据库文件 {database}")
+    await migrate.check(database, name)
+    engine = SqliteEngine(database) if isinstance(database, Path) else PostgresEngine(database)
+    try:
+        yield Store(engine)
+    finally:
+        await engine.close()
 
 
 @asynccontextmanager

@@ -17,19 +17,18 @@ from services import parts, serving
 REFUSED = 78
 
 
-def main(run: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
-    """Run to the end; gives the exit code."""
+def main(run: Callable[[Settings], Coroutine[Any, Any, int | None]]) -> int:
+    """Run to the end; gives the exit code, which is that of `run` where it has one."""
     try:
         chosen = settings.load()
         telemetry.log_as_json(chosen.log_level)
-        asyncio.run(run(chosen))
+        return asyncio.run(run(chosen)) or 0
     except (Misconfigured, migrate.WrongRevision, TopicMismatch) as refused:
         sys.stderr.write(f"未能完成：{refused}\n")
         return REFUSED
     except errors.Transient as down:
         sys.stderr.write(f"未能完成：{down.detail}\n")
         return REFUSED
-    return 0
 
 
 def one(name: Name, create: parts.Create) -> int:

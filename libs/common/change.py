@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: The version of a head that does not exist yet.
 NEW = 0
+#: The kind of heads that are gates: how far a service has heard a stream of another one.
+HEARD = "heard"
 #: Largest published part of a fact, in bytes. A larger one could be stored and never travel.
 LARGEST = 64 * 1024
 
@@ -329,7 +331,7 @@ _FIELDS = tuple(field.name for field in fields(Change))
 @lru_cache(maxsize=8192)
 def gate_of(source: str, stream: str) -> tuple[str, str]:
     """The head under which a consumer keeps how far it has heard a stream; the source may be a path."""
-    return "heard", f"{source.rpartition('/')[2]}:{stream}"
+    return HEARD, f"{source.rpartition('/')[2]}:{stream}"
 
 
 def in_lock_order(heads: Iterable[Head]) -> list[Head]:

@@ -22,7 +22,8 @@ class Papers:
     def keep(self, name: str, content: Any) -> Path:
         """A file of what was fetched."""
         path = self._folder / name
-        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        as_given = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        path.write_text(as_given, encoding="utf-8")
         return path
 
     def forge(self, paper: Path, at: bytes) -> Path:

@@ -12,7 +12,7 @@ from sqlmodel import col
 from sqlmodel import select as select_rows
 
 from libs.common import edge, errors
-from libs.common.change import Change, gate_of
+from libs.common.change import Change, Head, gate_of
 from libs.common.log import envelope
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
@@ -26,11 +26,12 @@ from libs.common.store.schema import (
     ParkedRecord,
     ParkedRecordRow,
 )
+from libs.common.web import paging
 from libs.common.web import routes as strict
 from libs.common.web.asked import Asked, Doing, Events, asks, does
 from libs.common.web.fields import In, Text
 
-#: Entries that one answer of the journal gives at most.
+#: Entries that one answer gives at most: of the journal, of the witnessed heads.
 PAGE = 500
 
 #: The service's own gate: gives a permit for what belongs to the installation and to no case, or raises.
@@ -81,15 +82,18 @@ def routes(gate: Gate, hears: edge.Hears) -> APIRouter:
     async def witnesses(
         asked: Annotated[Asked, asks("witness.read")],
         source: Annotated[str, Query(min_length=1, max_length=40)],
-        stream: Annotated[str, Query(min_length=3, max_length=200)],
+        stream: Annotated[str | None, Query(min_length=3, max_length=200)] = None,
+        cursor: paging.Cursor = None,
     ) -> Response:
-        """见证：本服务最后收到的该流链首；与来源服务的证明互相印证。"""
+        """见证：本服务最后收到的链首，一个流的，或来源服务全部流的；与来源服务的证明和日志互相印证。"""
         async with asked.reading() as read:
             await gate(read, asked.actor, asked.action)
+            if stream is None:
+                return asked.show(await _witnessed(read, source, cursor))
             head = await read.head(*gate_of(source, stream))
         if head.seq == 0:  # a stream whose first event is parked has a gate, and nothing heard
             raise errors.NotFound
-        return asked.show({"source": source, "stream": stream, "seq": head.seq, "digest": head.digest.hex()})
+        return asked.show(_shown_head(source, head))
 
     @router.get("/v1/parked")
     async def parked(asked: Annotated[Asked, asks("parked.read")]) -> Response:
@@ -200,6 +204,22 @@ def _trail(granted: Permit, done: schema.Redrive) -> edge.Verb[schema.Redrive, R
         decide=lambda facts, request: Change().putting(facts),
         render=render,
     )
+
+
+async def _witnessed(read: Reader, source: str, cursor: str | None) -> dict[str, Any]:
+    """A page of the heads heard of a source, in the order of their gates."""
+    table = schema.table(schema.HeadRow)
+    kind, first = gate_of(source, "")
+    after = paging.key_of(cursor)[0] if cursor else first
+    gates = select(table).where(table.c.kind == kind, table.c.id.startswith(first, autoescape=True))
+    rows = await read.rows(gates.where(table.c.id > after).order_by(table.c.id).limit(PAGE))
+    heads = [_shown_head(source, Head(**row)) for row in rows if row["seq"]]
+    return {"data": heads, "next": paging.after(rows[-1]["id"]) if len(rows) == PAGE else None}
+
+
+def _shown_head(source: str, head: Head) -> dict[str, Any]:
+    stream = head.id.partition(":")[2]
+    return {"source": source, "stream": stream, "seq": head.seq, "digest": head.digest.hex()}
 
 
 async def _parked_keys(read: Reader, chosen: FilterIn, limit: int) -> list[ParkedKey]:
