@@ -162,7 +162,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) <= 20 and -(1 << 63) <= (value := int(digits)) < 1 << 63:
+    if len(digits) <= 20 and -(1 << 63) <= (value := int(digits)) < 1 << 64:
         return value
     raise Unreadable("JSON 整数超出 64 位")
 
