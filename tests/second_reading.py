@@ -39,12 +39,12 @@ def _letter(letter: str) -> str:
 
 def links(entries: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     """The digest of each entry, given its public text and the digest of its private record."""
+    return list(accumulate(entries, lambda before, entry: linked(before, *entry), initial=bytes(32)))[1:]
 
-    def link(before: bytes, entry: tuple[bytes, bytes]) -> bytes:
-        public, hidden = entry
-        return _sha256(before, _sha256(public), hidden)
 
-    return list(accumulate(entries, link, initial=bytes(32)))[1:]
+def linked(before: bytes, public: bytes, hidden: bytes) -> bytes:
+    """The digest of the entry that follows."""
+    return _sha256(before, _sha256(public), hidden)
 
 
 def hidden(salt: bytes, private: bytes) -> bytes:

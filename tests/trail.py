@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,14 @@ from services import parts
 from tests import cast, deployment
 from tests.deployment import County
 
-#: Cases of each kind that the county has handled.
-EACH = 2
-
 
 @dataclass(frozen=True)
 class Trail:
     """The files of a county whose services have ended, and what others got from it while they ran."""
 
     directory: Path
+    #: An older copy of the file of `cases`, taken when half of the cases had been handled.
+    early: Path
     #: Proofs as they were answered, to the byte: for who handles the case, and for who reads it masked.
     proofs: tuple[bytes, ...]
     #: What each service had heard of each other one in the end, by (witness, source).
@@ -38,7 +39,7 @@ class Trail:
     def copied(self, to: Path) -> Trail:
         """The same on files of its own."""
         shutil.copytree(self.directory, to, dirs_exist_ok=True)
-        return Trail(to, self.proofs, self.heads, self.jwks)
+        return replace(self, directory=to)
 
     @property
     def settings(self) -> Settings:
@@ -67,9 +68,12 @@ def lived(directory: Path) -> Trail:
 async def _live(directory: Path) -> Trail:
     async with deployment.on_embedded(directory) as county:
         await cast.register(county)
-        cases = [
-            await work(county) for work in (_accepted, _returned, _closed, _waiting) for _ in range(EACH)
-        ]
+        cases = [await work(county) for work in (_accepted, _returned, _waiting)]
+        await county.drain()
+        early = _backed_up(directory / "data" / "cases.db", directory / "early.db")
+        await _taken(county, cases[-1])
+        cases += [await work(county) for work in (_closed, _waiting, _accepted, _returned, _closed)]
+        await _rebuilt(county)
         await county.drain()
         for agency in (cast.DEPARTMENT, cast.TOWNSHIP):
             await _sign(county.ask("notify", agency))
@@ -85,7 +89,27 @@ async def _live(directory: Path) -> Trail:
             for of in parts.NAMES
             if by != of
         }
-        return Trail(directory, tuple(proofs), heads, county.parts["cases"].keyring.jwks)
+        return Trail(directory, early, tuple(proofs), heads, county.parts["cases"].keyring.jwks)
+
+
+def _backed_up(file: Path, to: Path) -> Path:
+    """A copy of a database that is in use."""
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(to)) as copy:
+        source.backup(copy)
+    return to
+
+
+async def _rebuilt(county: County) -> None:
+    """Make `sharing` say something of its own."""
+    operator = county.ask("sharing", cast.OFFICE, Role.OPERATOR)
+    asked = await operator.post("/v1/rebuilds", json={})
+    assert asked.status_code == 202, asked.text
+
+    async def done() -> bool:
+        return bool((await operator.get(asked.headers["location"])).json()["state"] == "done")
+
+    async with county.loops("sharing").running():
+        await deployment.until(done)
 
 
 async def heard(county: County, by: Name, of: Name) -> AsyncIterator[dict[str, Any]]:
@@ -123,12 +147,16 @@ async def _waiting(county: County) -> str:
 
 
 async def _accepted(county: County) -> str:
-    department = county.ask("cases", cast.DEPARTMENT)
-    township = county.ask("cases", cast.TOWNSHIP)
-    case = await cast.a_case(township)
-    await cast.post(department, f"/v1/transfers/{await cast.an_offered(township, case)}/acceptance", {})
-    await _moved(department, case, cast.a_filing(cast.DEPARTMENT))
+    case = await _waiting(county)
+    await _taken(county, case)
     return case
+
+
+async def _taken(county: County, case: str) -> None:
+    """The department accepts what it is offered, and files it."""
+    department = county.ask("cases", cast.DEPARTMENT)
+    await cast.post(department, f"/v1/transfers/{case}.t1/acceptance", {})
+    await _moved(department, case, cast.a_filing(cast.DEPARTMENT))
 
 
 async def _returned(county: County) -> str:

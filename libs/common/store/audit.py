@@ -151,7 +151,7 @@ class _Chain:
             return "内容不是字节"
         hidden = proof.private_digest(salt, private)
         computed = [proof.chained(end, public, hidden) for end in self._ends]
-        self._ends = (row["digest"],) if row["digest"] in computed else (row["digest"], *computed[:1])
+        self._ends = (row["digest"],) if row["digest"] in computed else (row["digest"], *computed)
         if computed and row["digest"] not in computed:
             return "摘要不符：公开内容、内部记录、盐或摘要被改"
         told = _read(public)
