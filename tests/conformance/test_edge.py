@@ -28,9 +28,11 @@ from tests.conformance.things import (
     ACTOR,
     Acting,
     Counted,
+    Crash,
     Saying,
     Thing,
     counted,
+    crash,
     dump,
     now,
     once,
@@ -189,6 +191,16 @@ async def test_a_key_belongs_to_one_person_and_one_request(store: Store) -> None
     assert again.replayed
     another = await edge.command(store, adding.verb, asking(actor=OTHER))
     assert (another.replayed, body_of(another)) == (False, {"count": 2})
+
+
+async def test_an_answer_is_stored_with_what_it_answers(database: Database) -> None:
+    """The process ends right behind its first commit: whoever asks again must hear of it."""
+    dying = database.open(lambda engine: Acting(engine, after=crash))
+    with pytest.raises(Crash):
+        await edge.command(dying, Adding().verb, asking())
+    again = await edge.command(database.open(), Adding().verb, asking())
+    assert again.replayed
+    assert body_of(again) == {"count": 1}
 
 
 async def test_a_reused_key_is_told_before_any_rule(store: Store) -> None:

@@ -20,6 +20,7 @@ from tests.conformance.things import (
     Journals,
     Listener,
     Place,
+    Voice,
     crash,
     dump,
     effects,
@@ -59,6 +60,19 @@ async def test_what_is_missing_is_fetched_and_applied_with_what_was_held_in_one_
     assert len(journals.asked) == 1
     await hearing.take(*said, journals.voice.say("thing/a"))
     assert (await effects(store))["thing/a"] == list(range(1, 9))
+
+
+async def test_what_was_held_is_not_overruled_by_a_journal(store: Store) -> None:
+    """It came through the log, in its place; a journal that says otherwise has been rewritten since."""
+    journals, rewritten = Journals(), Voice()
+    said = journals.voice.several("thing/a", 3)
+    await Hearing(store, Listener()).take(said[0], said[2])
+    forged = rewritten.several("thing/a", 3)
+    journals.voice.journal["thing/a"][2] = rewritten.journal["thing/a"][2]
+    assert forged[2] != said[2]
+    assert await a_filler(store, journals).once() == 2
+    assert await effects(store) == {"thing/a": [1, 2, 3]}
+    assert await parked(store) == {}
 
 
 async def test_a_new_listener_of_an_old_log_begins_with_the_journal(store: Store) -> None:
