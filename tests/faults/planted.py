@@ -72,12 +72,13 @@ class Verdict:
     code: int  #: of pytest: 1 says that tests ran and failed
     failures: Sequence[str]  #: what each failed test says first
     errors: int  #: tests that could not be run
+    skipped: Sequence[str]  #: why tests were not run: their engine cannot be had here
     output: str
 
     @property
     def caught(self) -> bool:
         """Whether the one test ran, and what it asserts did not hold."""
-        ran_and_failed = self.code == 1 and not self.errors and len(self.failures) == 1
+        ran_and_failed = self.code == 1 and not (self.errors or self.skipped) and len(self.failures) == 1
         return ran_and_failed and _ASSERTED.match(self.failures[0]) is not None
 
 
@@ -138,11 +139,12 @@ def tried(tree: Path, test: str, cache: Path) -> Verdict:
         timeout=PATIENCE,
     )
     cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else iter(())
-    ends = [end for case in cases for end in case if end.tag in ("failure", "error", "skipped")]
+    ends = [(end.tag, end.get("message", "")) for case in cases for end in case]
     return Verdict(
         code=done.returncode,
-        failures=[end.get("message", "") for end in ends if end.tag == "failure"],
-        errors=sum(end.tag != "failure" for end in ends),
+        failures=[message for tag, message in ends if tag == "failure"],
+        errors=sum(tag == "error" for tag, _ in ends),
+        skipped=[message for tag, message in ends if tag == "skipped"],
         output=done.stdout[-4000:] + done.stderr[-1000:],
     )
 
