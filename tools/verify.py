@@ -126,7 +126,10 @@ def read_json(raw: bytes) -> Any:
         raise Unreadable("开头不得有字节顺序标记（BOM）")
     try:
         text = raw.decode()
-        value = _DECODER.decode(text)
+        try:
+            value = _DECODER.decode(text)
+        except Unreadable as why:
+            raise Unreadable(f"{why}{_break_of(text, raw)}") from None
         if _SURROGATE_ESCAPE.search(text):
             _refuse_surrogates(value)
     except UnicodeDecodeError as why:
@@ -143,9 +146,14 @@ def read_json(raw: bytes) -> Any:
 def _break_of(broken: str, raw: bytes) -> str:
     """At which entry of a proof a text breaks; nothing where there are no entries."""
     whole: list[bool] = []
-    decoder = json.JSONDecoder(object_hook=lambda found: whole.append("private_digest" in found))
-    with contextlib.suppress(json.JSONDecodeError):
-        decoder.decode(broken)
+
+    def counted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = _object(pairs)
+        whole.append("private_digest" in found)
+        return found
+
+    with contextlib.suppress(json.JSONDecodeError, Unreadable):
+        _strict(counted).decode(broken)
     # One broken byte spoils one of these names at most.
     begun = max(raw.count(name) for name in (b'"public"', b'"private_digest"', b'"digest"'))
     if not begun:
@@ -171,12 +179,17 @@ def _refuse_number(text: str) -> NoReturn:
     raise Unreadable(f"JSON 中不得有 {text}：只用整数和字符串")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object,
-    parse_float=_refuse_number,
-    parse_int=_integer,
-    parse_constant=_refuse_number,
-)
+def _strict(made: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JSONDecoder:
+    """A decoder that refuses what has no canonical form; `made` makes each object of its members."""
+    return json.JSONDecoder(
+        object_pairs_hook=made,
+        parse_float=_refuse_number,
+        parse_int=_integer,
+        parse_constant=_refuse_number,
+    )
+
+
+_DECODER = _strict(_object)
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -228,6 +228,18 @@ def test_one_byte_changed_anywhere_is_found_and_its_entry_named(own: Seal) -> No
             assert f"第 {entry} 条" in verdict, verdict
 
 
+@pytest.mark.parametrize(
+    "spoilt", ['"digest": 2e3', '"digest": NaN', '"digest": 1, "digest"', '"digest": "\x01']
+)
+def test_where_a_proof_cannot_be_read_the_entry_is_named(spoilt: str, own: Seal) -> None:
+    """A quotation mark that was lost may leave a number behind."""
+    entries = json.dumps(a_bundle(facts(), own)).split('"digest": "')
+    broken = '"digest": "'.join(entries[:3]) + spoilt + '"digest": "'.join(entries[3:])
+    verdict = _verdict(broken.encode())
+    assert verdict
+    assert "断在第 3 条" in verdict
+
+
 def _verdict(raw: bytes) -> str | None:
     """What is wrong, in words; None if nothing is."""
     try:
