@@ -28,7 +28,11 @@ AGENCIES = (
 
 async def register(county: County, *, effective_on: str = "2020-01-01") -> str:
     """Fill the register over HTTP; gives the id of the township's grant."""
-    registrar = county.ask("cases", OFFICE, Role.REGISTRAR)
+    return await fill(county.ask("cases", OFFICE, Role.REGISTRAR), effective_on=effective_on)
+
+
+async def fill(registrar: httpx.AsyncClient, *, effective_on: str = "2020-01-01") -> str:
+    """The same as whoever keeps the register."""
     for id_, name, kind, division, coordinates in AGENCIES:
         body = {"id": id_, "name": name, "kind": kind, "division": division, "coordinates": coordinates}
         await post(registrar, "/v1/agencies", body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import re
 import shutil
 import subprocess
@@ -42,14 +43,15 @@ POM = f"""\
 
 # One partition for each internal topic keeps the start short. The cleaner's buffer must be small, or the
 # broker dies at start in a heap below 192 MB. With the short broker session the port is open again less
-# than three seconds after a kill; with the default it takes twelve.
+# than three seconds after a kill; with the default it takes twelve. Clients that came in by the second listener
+# are told to come back to its front port, where a test may listen and pass on what it likes to the back port.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{control}
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}
-advertised.listeners=BROKER://127.0.0.1:{port}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BROKER://127.0.0.1:{port},AROUND://127.0.0.1:{back},CONTROLLER://127.0.0.1:{control}
+advertised.listeners=BROKER://127.0.0.1:{port},AROUND://127.0.0.1:{front}
+listener.security.protocol.map=BROKER:PLAINTEXT,AROUND:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 log.dirs={data}
@@ -84,9 +86,18 @@ class Kafka:
         jars = _jars(cache)
         self._place = server.workplace("kafka")
         self.port = server.free_port()
+        #: The second way in: who bootstraps at the front stays there, and a test carries it to the back.
+        self.front, self.back = server.free_port(), server.free_port()
+        self._data = self._place / "data"
         settings = self._place / "server.properties"
         settings.write_text(
-            PROPERTIES.format(port=self.port, control=server.free_port(), data=self._place / "data")
+            PROPERTIES.format(
+                port=self.port,
+                front=self.front,
+                back=self.back,
+                control=server.free_port(),
+                data=self._data,
+            )
         )
         classes = ("-cp", f"{jars}/*")
         _run([*JAVA, "-Xmx128m", *classes, "kafka.tools.StorageTool", "format"], settings)
@@ -121,10 +132,25 @@ class Kafka:
     def resume(self) -> None:
         self._server.resume()
 
+    def lose_tail(self, topic: str, size: int) -> int:
+        """While it is killed, cut `size` bytes off the longest partition of a topic; gives its number.
+
+        What power loss does to records that were acknowledged and not yet on disk.
+        """
+        logs = {int(d.name.rpartition("-")[2]): _newest(d) for d in self._data.glob(f"{topic}-*")}
+        number, log = max(logs.items(), key=lambda found: found[1].stat().st_size)
+        os.truncate(log, max(log.stat().st_size - size, 0))
+        return number
+
     def close(self) -> None:
         """End it and remove its data."""
         self.stop()
         shutil.rmtree(self._place, ignore_errors=True)
+
+
+def _newest(partition: Path) -> Path:
+    """The segment that is being written."""
+    return max(partition.glob("*.log"))
 
 
 async def _acknowledge(bootstrap: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from libs.common.clock import monotonic
 from libs.common.settings import Name
+from tests.engines import server
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
 from tools.demo import engine
@@ -31,7 +31,7 @@ def distributed(place: Path, postgres: Postgres, kafka: Kafka, *, coordinator: s
     """Every service twice, migrated and ready, until the block ends. Keys and logs are in `place`."""
     for service in engine.NAMES:
         postgres.database(f"story_{service}")
-    ports = {service: [_free_port() for _ in range(TWINS)] for service in engine.NAMES}
+    ports = {service: [server.free_port() for _ in range(TWINS)] for service in engine.NAMES}
     found = {service: [f"http://127.0.0.1:{port}" for port in ports[service]] for service in engine.NAMES}
     settings = {
         "LIANDONG_DATABASE": postgres.url("story_{service}"),
@@ -42,7 +42,7 @@ def distributed(place: Path, postgres: Postgres, kafka: Kafka, *, coordinator: s
         # Whichever process is asked, a service is known to the others by one address.
         **{f"LIANDONG_{service.upper()}_URL": urls[0] for service, urls in found.items()},
     }
-    _prepare(place, settings)
+    prepare(place, settings)
     with ExitStack() as stack:
         for service in engine.NAMES:
             for port in ports[service]:
@@ -53,11 +53,11 @@ def distributed(place: Path, postgres: Postgres, kafka: Kafka, *, coordinator: s
         yield found
 
 
-def _prepare(place: Path, settings: Mapping[str, str]) -> None:
+def prepare(place: Path, settings: Mapping[str, str]) -> None:
     """Keys, topics and migrations, as an operator makes them, at the same time."""
     place.mkdir(parents=True, exist_ok=True)
     verbs = [["keys"], ["topics"], *(["migrate", service] for service in engine.NAMES)]
-    started = [(verb, _start(["services.cli", *verb], settings, subprocess.PIPE)) for verb in verbs]
+    started = [(verb, start(["services.cli", *verb], settings, subprocess.PIPE)) for verb in verbs]
     for verb, process in started:
         said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, f"liandong {' '.join(verb)}: {said.decode()}"
@@ -66,7 +66,7 @@ def _prepare(place: Path, settings: Mapping[str, str]) -> None:
 @contextmanager
 def _running(module: list[str], settings: Mapping[str, str], log: Path) -> Iterator[None]:
     with log.open("ab") as out:
-        process = _start(module, settings, out.fileno())
+        process = start(module, settings, out.fileno())
     try:
         yield
     finally:
@@ -78,7 +78,8 @@ def _running(module: list[str], settings: Mapping[str, str], log: Path) -> Itera
             process.wait()
 
 
-def _start(module: list[str], settings: Mapping[str, str], out: int) -> subprocess.Popen[bytes]:
+def start(module: list[str], settings: Mapping[str, str], out: int) -> subprocess.Popen[bytes]:
+    """A process of ours with these settings; what it says goes to `out`."""
     return subprocess.Popen(
         [sys.executable, "-m", *module],
         cwd=engine.ROOT,
@@ -94,9 +95,3 @@ def _await_ready(urls: list[str], place: Path) -> None:
     while waiting := [url for url in urls if not engine.is_ready(url)]:
         assert monotonic() < until, f"not ready: {waiting}; logs are in {place}"
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

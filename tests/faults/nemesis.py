@@ -1,0 +1,291 @@
+"""The nemesis: breaks one thing after another, as the seed says, and times how long it takes to heal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from libs.common import clock
+from libs.common.settings import Name
+from tests.faults.books import Away
+from tests.faults.evidence import Lag
+from tests.faults.fleet import Fleet, Process
+from tests.faults.load import Callers
+from tests.faults.links import Way
+from tools.demo.engine import NAMES
+
+#: Seconds within which everything must be well again after a fault.
+RECOVERY = 90.0
+#: Seconds that an alarm for a broker's lost tail may take.
+ALARM = 30.0
+#: Bytes that the broker loses: some dozens of records, more than a consumer is ever behind.
+TAIL = 40_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that was broken and mended."""
+
+    number: int
+    kind: str
+    target: str
+    #: Seconds that it lasted, and from its end until all was well.
+    lasted: float
+    recovery: float
+
+
+#: Breaks, lasts and mends; gives what it hit.
+Breaking = Callable[[Fleet, Random], Awaitable[str]]
+
+
+async def kill_process(fleet: Fleet, choice: Random) -> str:
+    service = choice.choice(NAMES)
+    number, process = _one_of(fleet, service, choice)
+    process.kill()
+    await asyncio.sleep(0.2)
+    return f"{service} {number}"
+
+
+async def pause_process(fleet: Fleet, choice: Random) -> str:
+    service = choice.choice(NAMES)
+    number, process = _one_of(fleet, service, choice)
+    async with _paused(process):
+        await asyncio.sleep(choice.uniform(1.0, 4.0))
+    return f"{service} {number}"
+
+
+async def pause_past_the_session(fleet: Fleet, choice: Random) -> str:
+    """So long that the group has given its partitions to the other process: it wakes as a zombie."""
+    service = choice.choice(NAMES)
+    number, process = _one_of(fleet, service, choice)
+    async with _paused(process):
+        await asyncio.sleep(13.0)
+    return f"{service} {number}"
+
+
+async def kill_leader(fleet: Fleet, choice: Random) -> str:
+    service = choice.choice(NAMES)
+    pid = await leader(fleet, service)
+    _signal(pid, signal.SIGKILL)
+    await asyncio.sleep(0.2)
+    return f"{service} relay"
+
+
+async def pause_leader(fleet: Fleet, choice: Random) -> str:
+    """Past its lease: the other one publishes meanwhile, and this one wakes and believes that it leads."""
+    service = choice.choice(NAMES)
+    pid = await leader(fleet, service)
+    _signal(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(choice.uniform(4.0, 6.0))
+    finally:
+        _signal(pid, signal.SIGCONT)
+    return f"{service} relay"
+
+
+async def kill_kafka(fleet: Fleet, choice: Random) -> str:
+    assert fleet.kafka
+    await asyncio.to_thread(fleet.kafka.kill)
+    await asyncio.sleep(choice.uniform(0.0, 3.0))
+    await asyncio.to_thread(fleet.kafka.start)
+    return "kafka"
+
+
+async def pause_kafka(fleet: Fleet, choice: Random) -> str:
+    assert fleet.kafka
+    fleet.kafka.pause()
+    try:
+        await asyncio.sleep(choice.uniform(2.0, 6.0))
+    finally:
+        fleet.kafka.resume()
+    return "kafka"
+
+
+async def kill_postgres(fleet: Fleet, choice: Random) -> str:
+    assert fleet.postgres
+    await asyncio.to_thread(fleet.postgres.kill)
+    await asyncio.sleep(choice.uniform(0.0, 2.0))
+    await asyncio.to_thread(fleet.postgres.start)
+    return "postgres"
+
+
+async def pause_postgres(fleet: Fleet, choice: Random) -> str:
+    assert fleet.postgres
+    fleet.postgres.pause()
+    try:
+        await asyncio.sleep(choice.uniform(1.0, 4.0))
+    finally:
+        fleet.postgres.resume()
+    return "postgres"
+
+
+async def cut_one_way(fleet: Fleet, choice: Random) -> str:
+    """Half-open for a while, then reset."""
+    assert fleet.links
+    name = choice.choice(sorted(fleet.lines))
+    ways: tuple[Way, Way] = ("there", "back")
+    way = choice.choice(ways)
+    fleet.links.cut(fleet.lines[name], way)
+    try:
+        await asyncio.sleep(choice.uniform(2.0, 5.0))
+    finally:
+        fleet.links.mend(fleet.lines[name])
+    return f"{name}, {way}"
+
+
+async def lose_tail(fleet: Fleet, choice: Random) -> str:
+    """Power loss at the broker, and then what docs/runbook.md tells the operator to do."""
+    assert fleet.kafka
+    source = choice.choice(("cases", "notify"))
+    topic = f"liandong.{source}.v1"
+    await asyncio.to_thread(fleet.kafka.kill)
+    number = fleet.kafka.lose_tail(topic, TAIL)
+    await asyncio.to_thread(fleet.kafka.start)
+    await _until_alarmed(fleet)
+    await fleet.stop()
+    for service in NAMES:
+        await fleet.books.rows(
+            service, "UPDATE positions SET next = 0, last_id = '' WHERE topic = $1", topic
+        )
+    await fleet.books.rows(source, "UPDATE journal SET published_at = NULL")
+    fleet.start()
+    return f"{topic}/{number}"
+
+
+async def kill_all(fleet: Fleet, choice: Random) -> str:
+    (process,) = fleet.every
+    process.kill()
+    await asyncio.sleep(0.2)
+    return "services"
+
+
+async def pause_all(fleet: Fleet, choice: Random) -> str:
+    (process,) = fleet.every
+    async with _paused(process):
+        await asyncio.sleep(choice.uniform(1.0, 4.0))
+    return "services"
+
+
+#: Kinds of faults by name, and how often each is chosen.
+DISTRIBUTED: dict[str, tuple[Breaking, int]] = {
+    "process killed": (kill_process, 3),
+    "process paused": (pause_process, 3),
+    "process paused past its session": (pause_past_the_session, 1),
+    "relay's leader killed": (kill_leader, 2),
+    "relay's leader paused past its lease": (pause_leader, 2),
+    "Kafka killed": (kill_kafka, 2),
+    "Kafka paused": (pause_kafka, 2),
+    "PostgreSQL killed": (kill_postgres, 2),
+    "PostgreSQL paused": (pause_postgres, 2),
+    "connection cut one way": (cut_one_way, 4),
+    "broker lost its tail": (lose_tail, 1),
+}
+EMBEDDED: dict[str, tuple[Breaking, int]] = {
+    "services killed": (kill_all, 2),
+    "services paused": (pause_all, 1),
+}
+
+
+def schedule(kinds: dict[str, tuple[Breaking, int]], count: int, choice: Random) -> list[str]:
+    """Which kinds, in which order: each as often as its share, in rounds, so that none is left out."""
+    shares = [kind for kind, (_, share) in kinds.items() for _ in range(share)]
+    chosen: list[str] = []
+    while len(chosen) < count:
+        choice.shuffle(shares)
+        chosen += shares
+    return chosen[:count]
+
+
+@dataclass
+class Nemesis:
+    """Breaks a fleet under load."""
+
+    fleet: Fleet
+    callers: Callers
+    kinds: dict[str, tuple[Breaking, int]]
+    seed: str
+    faults: list[Fault] = field(default_factory=list)
+
+    async def run(self, count: int, *, rest: float) -> None:
+        """So many faults, each after everything was well for `rest` seconds."""
+        for number, kind in enumerate(schedule(self.kinds, count, Random(f"{self.seed} faults")), 1):
+            await asyncio.sleep(rest)
+            await self._break(number, kind)
+
+    async def _break(self, number: int, kind: str) -> None:
+        breaking, _ = self.kinds[kind]
+        lag = await Lag.begin(self.fleet.books)
+        began = clock.monotonic()
+        target = await breaking(self.fleet, Random(f"{self.seed} fault {number}"))
+        ended = clock.monotonic()
+        await self._until_well(lag, ended, f"fault {number}, {kind} ({target})")
+        self.faults.append(Fault(number, kind, target, ended - began, clock.monotonic() - ended))
+
+    async def _until_well(self, lag: Lag, ended: float, what: str) -> None:
+        """Every process is ready, requests were done since, and nothing older than a second is unheard."""
+        until = ended + RECOVERY
+        while reason := await self._unwell(lag, ended):
+            assert clock.monotonic() < until, f"{what}: not well after {RECOVERY} s: {reason}"
+            await asyncio.sleep(0.1)
+
+    async def _unwell(self, lag: Lag, ended: float) -> Any:
+        if silent := [name for name in ("cases", "notify") if self._last(name) < ended]:
+            return f"nothing done by {silent}"
+        try:
+            if behind := await lag.behind():
+                return behind
+        except Away as why:
+            return str(why)
+        return await self.fleet.unready()
+
+    def _last(self, service: Name) -> float:
+        return self.callers.done_at.get(service, 0.0)
+
+
+async def leader(fleet: Fleet, service: Name) -> int:
+    """The process that holds the relay's lease; it must be one of ours."""
+    until = clock.monotonic() + RECOVERY
+    ours = {process.pid for process in fleet.processes[service]}
+    while clock.monotonic() < until:
+        rows = await fleet.books.rows(service, "SELECT holder FROM leases WHERE name = 'relay'")
+        pid = int(rows[0]["holder"].split(":")[-2]) if rows else 0
+        if pid in ours:
+            return pid
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"no process of {service} leads its relay")
+
+
+async def _until_alarmed(fleet: Fleet) -> None:
+    """A consumer that has read further than the log goes must stop, and say so."""
+    until = clock.monotonic() + ALARM
+    while not any("消费已停止" in said for said in await fleet.unready()):
+        assert clock.monotonic() < until, "records were lost, and no consumer stopped with an alarm"
+        await asyncio.sleep(0.1)
+
+
+def _one_of(fleet: Fleet, service: Name, choice: Random) -> tuple[int, Process]:
+    twins: Sequence[Process] = fleet.processes[service]
+    number = choice.randrange(len(twins))
+    return number, twins[number]
+
+
+@asynccontextmanager
+async def _paused(process: Process) -> AsyncIterator[None]:
+    process.pause()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+def _signal(pid: int, how: signal.Signals) -> None:
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        return
