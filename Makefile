@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo clean-demo test check fix up down lock python-is-there
+.PHONY: help demo clean-demo test nightly check fix up down lock python-is-there
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ clean-demo: ## Remove the demo's data
 
 test: $(VENV)/test.stamp ## Run the tests (ARGS: pytest's own, e.g. ARGS='tests/rules -k transfer')
 	$(BIN)/python -m pytest $(ARGS)
+
+nightly: $(VENV)/test.stamp ## Break a county three hundred times over 300,000 events (more than an hour; FAULTS_SEED=...)
+	$(BIN)/python -m pytest -m nightly $(ARGS)
 
 check: $(VENV)/check.stamp ## Look for what the tests cannot see: style, types, import contracts, stale docs
 	$(BIN)/ruff check

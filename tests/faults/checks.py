@@ -175,7 +175,8 @@ def one_holder_always(world: World) -> Found:
             yield f"case {case} is held by {holder}, and its facts say {held.get(case)}"
     for seen in sorted(world.sightings, key=lambda s: (s.case, s.seq, s.by)):
         told = held.get(seen.case, [])
-        if seen.seq > len(told) or told[seen.seq - 1] != seen.holder:
+        possible = told[seen.seq - 1 : seen.seq if seen.exact else None]
+        if seen.holder not in possible:
             yield f"{seen}, and its facts say {told}"
     if not world.looks or not world.sightings:
         yield "nobody looked who holds what"

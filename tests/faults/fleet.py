@@ -117,6 +117,7 @@ class Fleet:
     #: Where the processes themselves listen: what is asked there passes no link.
     direct: Sequence[str]
     books: Books
+    client: httpx.AsyncClient
     postgres: Postgres | None = None
     kafka: Kafka | None = None
     links: Links | None = None
@@ -144,8 +145,7 @@ class Fleet:
 
     async def unready(self) -> list[str]:
         """What the processes say that cannot work now."""
-        async with httpx.AsyncClient(timeout=3.0, trust_env=False) as client:
-            said = await asyncio.gather(*(_unready(client, url) for url in self.direct))
+        said = await asyncio.gather(*(_unready(self.client, url) for url in self.direct))
         return [text for text in said if text]
 
 
@@ -208,6 +208,7 @@ async def distributed(
         },
         direct=[_local(port) for name in engine.NAMES for port in ports[name]],
         books=PostgresBooks(urls),
+        client=_client(),
         postgres=postgres,
         kafka=kafka,
         links=links,
@@ -237,6 +238,7 @@ async def embedded(place: Path) -> AsyncIterator[Fleet]:
         addresses=addresses,
         direct=[url for urls in addresses.values() for url in urls],
         books=SqliteBooks(data),
+        client=_client(),
     )
     async with _running(fleet):
         yield fleet
@@ -245,11 +247,16 @@ async def embedded(place: Path) -> AsyncIterator[Fleet]:
 @asynccontextmanager
 async def _running(fleet: Fleet) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(fleet.client.aclose)
         stack.push_async_callback(fleet.books.close)
         stack.push_async_callback(fleet.stop)
         fleet.start()
         await fleet.until_ready()
         yield
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=3.0, trust_env=False)
 
 
 def _local(port: int) -> str:

@@ -38,6 +38,10 @@ SIGNERS = (cast.TOWNSHIP, NEIGHBOUR, cast.WITHOUT, cast.DEPARTMENT, cast.OFFICE)
 HANDS = 12
 #: Seconds after which a caller no longer waits for an answer.
 ANSWER = 4.0
+#: Notices that somebody waits for before they sign, and that they sign for at once.
+WORTH_SIGNING = (20, 80)
+#: Of what is asked for, how much is not lawful.
+LAWLESS = 0.1
 #: Of requests that were done, how many are asked for again under the same key.
 REPEATED = 0.03
 #: Seconds of a token: longer than any run.
@@ -77,7 +81,8 @@ class Callers:
         self._addresses = fleet.addresses
         self._ledger = ledger
         self._choice = Random(f"{seed} callers")
-        self._pace = 1 / rate
+        self._rate = rate
+        self._share = 1.0
         self._next = 0.0
         self._keys = 0
         #: When the last request of each service was done.
@@ -146,10 +151,15 @@ class Callers:
             await self._once_more(act, key, body, headers)
         return answer
 
+    def ease(self, share: float) -> None:
+        """Ask for this share of what the rate allows, from now on."""
+        self._share = share
+
     async def _own_turn(self) -> None:
         now = clock.monotonic()
-        self._next = max(self._next, now) + self._pace
-        await asyncio.sleep(self._next - now - self._pace)
+        at = max(self._next, now)
+        self._next = at + 1 / (self._rate * self._share)
+        await asyncio.sleep(at - now)
 
     async def _resolved(
         self, act: Act, key: str, body: bytes, headers: Mapping[str, str]
@@ -274,10 +284,10 @@ class Load:
     async def _signing(self, agency: str) -> None:
         choice = Random(f"{self.seed} {agency}")
         while not self._ended.is_set():
-            page = await self.callers.read("notify", agency, "/v1/inbox", state="unread", limit=60)
+            page = await self.callers.read("notify", agency, "/v1/inbox", state="unread", limit=WORTH_SIGNING[1])
             ids = [notice["id"] for notice in page["data"]] if page else []
-            if len(ids) < 10:
-                await asyncio.sleep(0.5)
+            if len(ids) < WORTH_SIGNING[0]:
+                await asyncio.sleep(1.0)
                 continue
             await self._sign(agency, ids, choice)
 
@@ -322,7 +332,7 @@ class Story:
             await step()
 
     def _lawless(self) -> bool:
-        return self.choice.random() < 0.12
+        return self.choice.random() < LAWLESS
 
     def _clue(self, **changes: str) -> dict[str, Any]:
         return cast.a_clue(territory=self.place, **changes)

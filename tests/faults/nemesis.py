@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from libs.common import clock
 from libs.common.settings import Name
@@ -21,9 +20,15 @@ from tests.faults.links import Way
 from tools.demo.engine import NAMES
 
 #: Seconds within which everything must be well again after a fault.
-RECOVERY = 90.0
+RECOVERY = 120.0
+#: Seconds after which the county asks for less, so that a machine which others use too can catch up.
+EASE = 20.0
+#: What it asks for then.
+EASED = 0.2
 #: Seconds that an alarm for a broker's lost tail may take.
 ALARM = 30.0
+#: Seconds that all is well between two faults.
+REST = 0.5
 #: Bytes that the broker loses: some dozens of records, more than a consumer is ever behind.
 TAIL = 40_000
 
@@ -38,10 +43,14 @@ class Fault:
     #: Seconds that it lasted, and from its end until all was well.
     lasted: float
     recovery: float
+    #: Whether it had to be given less to do before it was well.
+    eased: bool = False
 
 
 #: Breaks, lasts and mends; gives what it hit.
 Breaking = Callable[[Fleet, Random], Awaitable[str]]
+#: Kinds of faults by name, and how often each is chosen beside the others.
+Kinds = Mapping[str, tuple[Breaking, int]]
 
 
 async def kill_process(fleet: Fleet, choice: Random) -> str:
@@ -172,8 +181,7 @@ async def pause_all(fleet: Fleet, choice: Random) -> str:
     return "services"
 
 
-#: Kinds of faults by name, and how often each is chosen.
-DISTRIBUTED: dict[str, tuple[Breaking, int]] = {
+DISTRIBUTED: Kinds = {
     "process killed": (kill_process, 3),
     "process paused": (pause_process, 3),
     "process paused past its session": (pause_past_the_session, 1),
@@ -186,13 +194,13 @@ DISTRIBUTED: dict[str, tuple[Breaking, int]] = {
     "connection cut one way": (cut_one_way, 4),
     "broker lost its tail": (lose_tail, 1),
 }
-EMBEDDED: dict[str, tuple[Breaking, int]] = {
+EMBEDDED: Kinds = {
     "services killed": (kill_all, 2),
     "services paused": (pause_all, 1),
 }
 
 
-def schedule(kinds: dict[str, tuple[Breaking, int]], count: int, choice: Random) -> list[str]:
+def schedule(kinds: Kinds, count: int, choice: Random) -> list[str]:
     """Which kinds, in which order: each as often as its share, in rounds, so that none is left out."""
     shares = [kind for kind, (_, share) in kinds.items() for _ in range(share)]
     chosen: list[str] = []
@@ -208,14 +216,14 @@ class Nemesis:
 
     fleet: Fleet
     callers: Callers
-    kinds: dict[str, tuple[Breaking, int]]
+    kinds: Kinds
     seed: str
     faults: list[Fault] = field(default_factory=list)
 
-    async def run(self, count: int, *, rest: float) -> None:
-        """So many faults, each after everything was well for `rest` seconds."""
+    async def run(self, count: int) -> None:
+        """So many faults, one after the other."""
         for number, kind in enumerate(schedule(self.kinds, count, Random(f"{self.seed} faults")), 1):
-            await asyncio.sleep(rest)
+            await asyncio.sleep(REST)
             await self._break(number, kind)
 
     async def _break(self, number: int, kind: str) -> None:
@@ -225,24 +233,28 @@ class Nemesis:
         target = await breaking(self.fleet, Random(f"{self.seed} fault {number}"))
         ended = clock.monotonic()
         await self._until_well(lag, ended, f"fault {number}, {kind} ({target})")
-        self.faults.append(Fault(number, kind, target, ended - began, clock.monotonic() - ended))
+        recovery = clock.monotonic() - ended
+        self.faults.append(Fault(number, kind, target, ended - began, recovery, recovery > EASE))
 
     async def _until_well(self, lag: Lag, ended: float, what: str) -> None:
         """Every process is ready, requests were done since, and nothing older than a second is unheard."""
-        until = ended + RECOVERY
         while reason := await self._unwell(lag, ended):
-            assert clock.monotonic() < until, f"{what}: not well after {RECOVERY} s: {reason}"
-            await asyncio.sleep(0.1)
+            passed = clock.monotonic() - ended
+            assert passed < RECOVERY, f"{what}: not well after {RECOVERY} s: {reason}"
+            if passed > EASE:
+                self.callers.ease(EASED)
+            await asyncio.sleep(0.2)
+        self.callers.ease(1.0)
 
-    async def _unwell(self, lag: Lag, ended: float) -> Any:
+    async def _unwell(self, lag: Lag, ended: float) -> str:
         if silent := [name for name in ("cases", "notify") if self._last(name) < ended]:
             return f"nothing done by {silent}"
         try:
             if behind := await lag.behind():
-                return behind
+                return f"{len(behind)} streams unheard, such as {behind[:5]}"
         except Away as why:
             return str(why)
-        return await self.fleet.unready()
+        return "; ".join(await self.fleet.unready())
 
     def _last(self, service: Name) -> float:
         return self.callers.done_at.get(service, 0.0)

@@ -18,7 +18,7 @@ from tests.faults import checks, evidence, ledger, load
 from tests.faults.books import Away
 from tests.faults.fleet import Fleet
 from tests.faults.load import Callers, Load
-from tests.faults.nemesis import Breaking, Fault, Nemesis
+from tests.faults.nemesis import Fault, Kinds, Nemesis
 from tests.faults.watching import Follower, Holders
 
 #: Of what one check finds, so much is shown.
@@ -35,8 +35,6 @@ class Size:
     events: int
     #: Requests a second.
     rate: float
-    #: Seconds that all is well between two faults.
-    rest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,8 @@ class Outcome:
         ]
         return [
             f"seed {self.seed}: {len(self.faults)} faults, {self.events} events, {self.requests} requests"
-            f" ({self.refused} refused, {self.unknown} asked again) in {self.seconds:.0f} s",
+            f" ({self.refused} refused, {self.unknown} asked again) in {self.seconds:.0f} s;"
+            f" {sum(fault.eased for fault in self.faults)} times the load was eased",
             "",
             "| fault | times | recovery, median (s) | longest (s) |",
             "|---|---|---|---|",
@@ -79,7 +78,7 @@ class Outcome:
         ]
 
 
-async def run(fleet: Fleet, kinds: dict[str, tuple[Breaking, int]], seed: str, size: Size) -> Outcome:
+async def run(fleet: Fleet, kinds: Kinds, seed: str, size: Size) -> Outcome:
     """Break a fleet as the seed says, until there were enough faults and enough events, and judge."""
     began = clock.monotonic()
     book = ledger.Ledger(fleet.place / "ledger.jsonl")
@@ -99,7 +98,7 @@ async def run(fleet: Fleet, kinds: dict[str, tuple[Breaking, int]], seed: str, s
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.run())
                 try:
-                    await striking.run(size.faults, rest=size.rest)
+                    await striking.run(size.faults)
                     await _until_enough(fleet, size.events)
                 finally:
                     work.end()
