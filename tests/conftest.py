@@ -67,8 +67,12 @@ def engine(start: Callable[[], Engine]) -> Iterator[Engine]:
         started.close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whoever asks for an engine, so that `-m "not connected"` is the quick run."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark whoever asks for an engine, so that `-m "not connected"` is the quick run; leave the night out."""
+    if "nightly" not in config.option.markexpr:
+        night = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if item not in night]
+        config.hook.pytest_deselected(items=night)
     for item in items:
         for engine in {"postgres", "kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(engine.removeprefix("own_"))

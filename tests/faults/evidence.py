@@ -208,7 +208,9 @@ async def gather(
         answered=frozenset(
             [row["key"] for name in NAMES for row in await books.rows(name, "SELECT key FROM answers")]
         ),
-        holders={row["id"]: row["holder"] for row in await books.rows("cases", "SELECT id, holder FROM cases")},
+        holders={
+            row["id"]: row["holder"] for row in await books.rows("cases", "SELECT id, holder FROM cases")
+        },
         notices=notices,
         signatures=frozenset(
             row["receipt"] for row in await books.rows("cases", "SELECT receipt FROM signatures")
@@ -239,7 +241,9 @@ async def gather(
 
 
 async def _facts(books: Books, source: Name) -> list[Fact]:
-    statement = "SELECT kind, id, seq, type, public, private, salt, digest FROM journal ORDER BY kind, id, seq"
+    statement = (
+        "SELECT kind, id, seq, type, public, private, salt, digest FROM journal ORDER BY kind, id, seq"
+    )
     found: list[Fact] = []
     stream, previous = "", proof.GENESIS
     for row in await books.rows(source, statement):

@@ -158,9 +158,7 @@ async def _unready(client: httpx.AsyncClient, url: str) -> str:
 
 
 @asynccontextmanager
-async def distributed(
-    place: Path, postgres: Postgres, kafka: Kafka, links: Links
-) -> AsyncIterator[Fleet]:
+async def distributed(place: Path, postgres: Postgres, kafka: Kafka, links: Links) -> AsyncIterator[Fleet]:
     """Every service twice on PostgreSQL and Kafka, behind links that can be cut.
 
     The first process of each service is spoken to directly, the second over a link.

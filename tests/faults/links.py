@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -62,7 +62,9 @@ class _End(asyncio.Protocol):
     async def _dial(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: _End(self._link, "back", self), "127.0.0.1", self._link.target)
+            await loop.create_connection(
+                lambda: _End(self._link, "back", self), "127.0.0.1", self._link.target
+            )
         except OSError:
             self.abort()
 
@@ -135,7 +137,7 @@ class Links:
 
     def cut(self, link: Link, way: Way) -> None:
         """Lose what goes this way from now on."""
-        self._loop.call_soon_threadsafe(setattr, link, "lost", way)
+        self._do(lambda: setattr(link, "lost", way))
 
     def mend(self, link: Link) -> None:
         """Let everything through again; who was connected is reset."""
@@ -144,7 +146,15 @@ class Links:
             link.lost = None
             link.reset()
 
-        self._loop.call_soon_threadsafe(mended)
+        self._do(mended)
+
+    def _do(self, what: Callable[[], None]) -> None:
+        """Have it done on the links' thread, and wait until it is."""
+
+        async def doing() -> None:
+            what()
+
+        asyncio.run_coroutine_threadsafe(doing(), self._loop).result()
 
     async def _listen(self, link: Link) -> None:
         loop = asyncio.get_running_loop()

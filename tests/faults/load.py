@@ -284,7 +284,9 @@ class Load:
     async def _signing(self, agency: str) -> None:
         choice = Random(f"{self.seed} {agency}")
         while not self._ended.is_set():
-            page = await self.callers.read("notify", agency, "/v1/inbox", state="unread", limit=WORTH_SIGNING[1])
+            page = await self.callers.read(
+                "notify", agency, "/v1/inbox", state="unread", limit=WORTH_SIGNING[1]
+            )
             ids = [notice["id"] for notice in page["data"]] if page else []
             if len(ids) < WORTH_SIGNING[0]:
                 await asyncio.sleep(1.0)
@@ -368,7 +370,9 @@ class Story:
             if self.holder == cast.DEPARTMENT or self.load.is_over():
                 return
 
-    async def _answer(self, verb: str, transfer: str, what: str, body: Mapping[str, Any], agency: str) -> bool:
+    async def _answer(
+        self, verb: str, transfer: str, what: str, body: Mapping[str, Any], agency: str
+    ) -> bool:
         path = f"/v1/transfers/{transfer}/{what}"
         answer = await self.load.callers.do(Act(verb, agency, path, body))
         self.seen = answer.etag if answer.is_ok else self.seen

@@ -159,9 +159,7 @@ async def lose_tail(fleet: Fleet, choice: Random) -> str:
     await _until_alarmed(fleet)
     await fleet.stop()
     for service in NAMES:
-        await fleet.books.rows(
-            service, "UPDATE positions SET next = 0, last_id = '' WHERE topic = $1", topic
-        )
+        await fleet.books.rows(service, "UPDATE positions SET next = 0, last_id = '' WHERE topic = $1", topic)
     await fleet.books.rows(source, "UPDATE journal SET published_at = NULL")
     fleet.start()
     return f"{topic}/{number}"

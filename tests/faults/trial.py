@@ -103,9 +103,7 @@ async def run(fleet: Fleet, kinds: Kinds, seed: str, size: Size) -> Outcome:
                 finally:
                     work.end()
             await evidence.until_quiet(fleet.books)
-        world = await evidence.gather(
-            fleet, callers, ledger.read(book.file), holders, followers, seed
-        )
+        world = await evidence.gather(fleet, callers, ledger.read(book.file), holders, followers, seed)
         return _judged(world, striking.faults, seed, clock.monotonic() - began)
 
 
