@@ -43,8 +43,8 @@ POM = f"""\
 
 # One partition for each internal topic keeps the start short. The cleaner's buffer must be small, or the
 # broker dies at start in a heap below 192 MB. With the short broker session the port is open again less
-# than three seconds after a kill; with the default it takes twelve. Clients that came in by the second listener
-# are told to come back to its front port, where a test may listen and pass on what it likes to the back port.
+# than three seconds after a kill; with the default it takes twelve. Clients that came in by the second
+# listener are told to come back to its front port, where a test may pass on what it likes to the back port.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1

@@ -33,7 +33,7 @@ LAWLESS = frozenset(
         "receive-again",
     }
 )
-#: Whom each fact is told: fields of its data, or the coordinating office. Written from the route table by hand.
+#: Whom each fact is told: fields of its data, or the coordinating office. By hand, from the route table.
 TOLD: Mapping[str, tuple[str, ...]] = {
     "liandong.agency.registered.v1": ("agency",),
     "liandong.officer.certified.v1": ("agency",),
@@ -117,8 +117,9 @@ def seq_is_dense(world: World) -> Found:
             yield f"{source} {stream} counts {[fact.seq for fact in facts]}"
         if broken := [fact.seq for fact in facts if not fact.follows]:
             yield f"{source} {stream} does not follow at {broken}"
-        if world.heads.get((source, stream)) != (facts[-1].seq, facts[-1].digest):
-            yield f"{source} {stream} ends at {facts[-1].seq}, its head is {world.heads.get((source, stream))}"
+        head = world.heads.get((source, stream))
+        if head != (facts[-1].seq, facts[-1].digest):
+            yield f"{source} {stream} ends at {facts[-1].seq}, and its head is {head}"
 
 
 def everything_is_heard_once(world: World) -> Found:

@@ -268,7 +268,7 @@ async def _heads(books: Books) -> dict[tuple[str, str], tuple[int, str]]:
 
 
 async def _gates(books: Books) -> dict[tuple[str, str, str], tuple[int, str]]:
-    found = {}
+    found: dict[tuple[str, str, str], tuple[int, str]] = {}
     for name in NAMES:
         for row in await books.rows(name, "SELECT id, seq, digest FROM heads WHERE kind = 'heard'"):
             source, _, stream = row["id"].partition(":")

@@ -7,6 +7,7 @@ One JSON object a line, appended only. `do` says what happened to the request of
     refused  it was refused: status and code
     unknown  no answer, or 503: it may have been done or not, and is sent again under the same key
     bug      a service answered 5xx other than 503; what came of the request is as unknown as above
+    broken, mended, well   of the key "fault <n>": what the nemesis did, and when it was overcome
     again    an answer that was known was asked for once more under the same key: status, SHA-256
 """
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 
 from libs.common import clock
@@ -15,8 +16,9 @@ from libs.common.settings import Name
 from tests.faults.books import Away
 from tests.faults.evidence import Lag
 from tests.faults.fleet import Fleet, Process
-from tests.faults.load import Callers
+from tests.faults.ledger import Ledger
 from tests.faults.links import Way
+from tests.faults.load import Callers
 from tools.demo.engine import NAMES
 
 #: Seconds within which everything must be well again after a fault.
@@ -31,6 +33,8 @@ ALARM = 30.0
 REST = 0.5
 #: Bytes that the broker loses: some dozens of records, more than a consumer is ever behind.
 TAIL = 40_000
+#: What is published again begins so long before the loss.
+MARGIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,10 @@ async def cut_one_way(fleet: Fleet, choice: Random) -> str:
 async def lose_tail(fleet: Fleet, choice: Random) -> str:
     """Power loss at the broker, and then what docs/runbook.md tells the operator to do."""
     assert fleet.kafka
-    source = choice.choice(("cases", "notify"))
+    sources: tuple[Name, Name] = ("cases", "notify")
+    source = choice.choice(sources)
     topic = f"liandong.{source}.v1"
+    before = clock.Clock().now() - MARGIN
     await asyncio.to_thread(fleet.kafka.kill)
     number = fleet.kafka.lose_tail(topic, TAIL)
     await asyncio.to_thread(fleet.kafka.start)
@@ -160,7 +166,7 @@ async def lose_tail(fleet: Fleet, choice: Random) -> str:
     await fleet.stop()
     for service in NAMES:
         await fleet.books.rows(service, "UPDATE positions SET next = 0, last_id = '' WHERE topic = $1", topic)
-    await fleet.books.rows(source, "UPDATE journal SET published_at = NULL")
+    await fleet.books.rows(source, "UPDATE journal SET published_at = NULL WHERE published_at > $1", before)
     fleet.start()
     return f"{topic}/{number}"
 
@@ -214,6 +220,7 @@ class Nemesis:
 
     fleet: Fleet
     callers: Callers
+    ledger: Ledger
     kinds: Kinds
     seed: str
     faults: list[Fault] = field(default_factory=list)
@@ -228,10 +235,13 @@ class Nemesis:
         breaking, _ = self.kinds[kind]
         lag = await Lag.begin(self.fleet.books)
         began = clock.monotonic()
+        await self.ledger.write("broken", f"fault {number}", kind=kind)
         target = await breaking(self.fleet, Random(f"{self.seed} fault {number}"))
         ended = clock.monotonic()
+        await self.ledger.write("mended", f"fault {number}", kind=kind, target=target)
         await self._until_well(lag, ended, f"fault {number}, {kind} ({target})")
         recovery = clock.monotonic() - ended
+        await self.ledger.write("well", f"fault {number}", recovery=round(recovery, 1))
         self.faults.append(Fault(number, kind, target, ended - began, recovery, recovery > EASE))
 
     async def _until_well(self, lag: Lag, ended: float, what: str) -> None:

@@ -161,7 +161,7 @@ WRONG: tuple[tuple[Callable[[World], checks.Found], World, str], ...] = (
     (checks.seq_is_dense, but(heads={("cases", CASE): (4, "digest 4")}), "ends at 3"),
     (
         checks.everything_is_heard_once,
-        but(gates=a_world().gates | {("sharing", "cases", CASE): (2, "digest 2")}),
+        but(gates={**a_world().gates, ("sharing", "cases", CASE): (2, "digest 2")}),
         "sharing has heard cases case/c up to (2, 'digest 2')",
     ),
     (checks.everything_is_heard_once, but(left={"parked keys in notify": 1}), "1 parked keys in notify"),

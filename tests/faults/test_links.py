@@ -1,4 +1,4 @@
-"""A link passes everything on; cut one way it swallows that way alone; mended, it resets who was connected."""
+"""A link passes everything on; cut, it swallows one way alone; mended, it resets who was connected."""
 
 from __future__ import annotations
 

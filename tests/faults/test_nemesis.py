@@ -1,4 +1,4 @@
-"""It holds while things break: processes, servers and connections under load, with a ledger of every request."""
+"""It holds while processes, servers and connections break under load: a ledger of every request says so."""
 
 from __future__ import annotations
 

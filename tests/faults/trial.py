@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +92,7 @@ async def run(fleet: Fleet, kinds: Kinds, seed: str, size: Size) -> Outcome:
             "the coordinator": Follower(callers, cast.OFFICE, Role.COORDINATOR),
             "the department": Follower(callers, cast.DEPARTMENT, Role.HANDLER),
         }
-        striking = Nemesis(fleet, callers, kinds, seed)
+        striking = Nemesis(fleet, callers, book, kinds, seed)
         async with _beside(holders.run(), *(f.run() for f in followers.values())):
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.run())

@@ -84,7 +84,7 @@ class Holders:
             "cases", cast.OFFICE, f"/v1/cases/{case}", Role.COORDINATOR, process=process
         )
         if told:
-            # The version is read before the case is: an ETag may be older than what it comes with, never newer.
+            # The version is read before the case: an ETag may be older than what it comes with.
             seq = int(told["etag"].strip('"'))
             self.seen.add(Sighting(case, seq, told["holder"], f"process {process} of cases", exact=False))
 
