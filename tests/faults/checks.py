@@ -167,6 +167,15 @@ def the_log_is_whole_and_in_order(world: World) -> Found:
         reached[place.source, place.stream] = place.seq
 
 
+def word_never_stands_before_its_event(world: World) -> Found:
+    """A notice of a case's event, and the receipt for it, stand behind that event in the log."""
+    places = {f"{place.stream}/{place.seq}": place.position for place in world.log}
+    for fact in world.facts:
+        event = str(fact.data.get("event", ""))
+        if event.startswith("case/") and places.get(fact.id, 0) < places.get(event, 0):
+            yield f"{fact.id} stands before {event}, of which it tells"
+
+
 def one_holder_always(world: World) -> Found:
     """At every moment, whoever was asked, a case had one holder: the one that its facts say."""
     yield from world.strange
@@ -227,6 +236,7 @@ CHECKS: tuple[Callable[[World], Iterable[str]], ...] = (
     everybody_is_told_once,
     signatures_reach_their_case,
     the_log_is_whole_and_in_order,
+    word_never_stands_before_its_event,
     one_holder_always,
     feed_readers_are_complete,
     papers_are_valid,

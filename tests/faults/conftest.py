@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 _TOLD = pytest.StashKey[list[str]]()
 
@@ -14,6 +13,6 @@ def told(request: pytest.FixtureRequest) -> list[str]:
     return request.config.stash.setdefault(_TOLD, [])
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in terminalreporter.config.stash.get(_TOLD, []):
         terminalreporter.write_line(line)

@@ -24,7 +24,7 @@ from tools.demo.engine import NAMES
 #: Seconds within which everything must be well again after a fault.
 RECOVERY = 120.0
 #: Seconds after which the county asks for less, so that a machine which others use too can catch up.
-EASE = 20.0
+EASE = 10.0
 #: What it asks for then.
 EASED = 0.2
 #: Seconds that an alarm for a broker's lost tail may take.

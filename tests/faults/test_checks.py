@@ -194,6 +194,14 @@ WRONG: tuple[tuple[Callable[[World], checks.Found], World, str], ...] = (
         but(log=[Place(1, "cases", CASE, 2), Place(2, "cases", CASE, 1), Place(3, "cases", CASE, 3)]),
         "stands behind seq 0",
     ),
+    (
+        checks.word_never_stands_before_its_event,
+        but(
+            facts=(*HISTORY, Fact("notify", "notice/n1", 1, "issued", {"event": f"{CASE}/1"}, "digest")),
+            log=[Place(1, "notify", "notice/n1", 1), Place(2, "cases", CASE, 1)],
+        ),
+        "notice/n1/1 stands before case/c/1",
+    ),
     (checks.one_holder_always, but(strange=["case c has 2 holders"]), "2 holders"),
     (checks.one_holder_always, but(holders={"c": cast.TOWNSHIP}), f"case c is held by {cast.TOWNSHIP}"),
     (

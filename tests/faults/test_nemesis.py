@@ -38,7 +38,7 @@ def size(*, faults: int, events: int) -> Size:
     return Size(
         faults=int(os.environ.get("FAULTS", faults)),
         events=int(os.environ.get("FAULTS_EVENTS", events)),
-        rate=float(os.environ.get("FAULTS_RATE", "25")),
+        rate=float(os.environ.get("FAULTS_RATE", "18")),
     )
 
 
