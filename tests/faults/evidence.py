@@ -75,6 +75,8 @@ class Notice:
     agency: str
     event: str
     receipt: str = ""
+    #: It says that somebody could not be told yet, and is not the telling.
+    is_alarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,8 @@ async def gather(
     await until_quiet(books)
     facts = [fact for name in NAMES for fact in await _facts(books, name)]
     notices = [
-        Notice(row["id"], row["agency"], row["event"], row["receipt"])
-        for row in await books.rows("notify", "SELECT id, agency, event, receipt FROM notices")
+        Notice(row["id"], row["agency"], row["event"], row["receipt"], row["severity"] == "alarm")
+        for row in await books.rows("notify", "SELECT id, agency, event, receipt, severity FROM notices")
     ]
     return World(
         requests=requests,

@@ -22,11 +22,11 @@ from tests.faults.load import Callers
 from tools.demo.engine import NAMES
 
 #: Seconds within which everything must be well again after a fault.
-RECOVERY = 120.0
+RECOVERY = 180.0
 #: Seconds after which the county asks for less, so that a machine which others use too can catch up.
 EASE = 10.0
 #: What it asks for then.
-EASED = 0.2
+EASED = 0.05
 #: Seconds that an alarm for a broker's lost tail may take.
 ALARM = 30.0
 #: Seconds that all is well between two faults.
