@@ -187,7 +187,7 @@ async def pause_all(fleet: Fleet, choice: Random) -> str:
 
 DISTRIBUTED: Kinds = {
     "process killed": (kill_process, 3),
-    "process paused": (pause_process, 3),
+    "process paused": (pause_process, 2),
     "process paused past its session": (pause_past_the_session, 1),
     "relay's leader killed": (kill_leader, 2),
     "relay's leader paused past its lease": (pause_leader, 2),
@@ -195,7 +195,7 @@ DISTRIBUTED: Kinds = {
     "Kafka paused": (pause_kafka, 2),
     "PostgreSQL killed": (kill_postgres, 2),
     "PostgreSQL paused": (pause_postgres, 2),
-    "connection cut one way": (cut_one_way, 4),
+    "connection cut one way": (cut_one_way, 3),
     "broker lost its tail": (lose_tail, 1),
 }
 EMBEDDED: Kinds = {
