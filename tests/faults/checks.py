@@ -124,11 +124,14 @@ def seq_is_dense(world: World) -> Found:
 
 def everything_is_heard_once(world: World) -> Found:
     """Each consumer's gates are the heads of what it hears, and nothing waits or is set aside."""
+    told = {_place(request): request for request in _with_outcome(world, "ok") if request.verb in FACTS}
     for consumer, sources in HEARS.items():
         for (source, stream), head in world.heads.items():
             if source in sources and world.gates.get((consumer, source, stream)) != head:
                 gate = world.gates.get((consumer, source, stream))
-                yield f"{consumer} has heard {source} {stream} up to {gate}, and it is at {head}"
+                complaint = f"{consumer} has heard {source} {stream} up to {gate}, and it is at {head}"
+                request = told.get((stream, head[0]))
+                yield complaint + (f"\n{_lines(request)}" if request else "")
     for what, count in world.left.items():
         if count:
             yield f"{count} {what}"

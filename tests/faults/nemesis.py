@@ -37,6 +37,10 @@ TAIL = 40_000
 MARGIN = timedelta(minutes=10)
 
 
+class NotWell(Exception):
+    """It did not recover, or nothing goes on; the text says what is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Something that was broken and mended."""
@@ -226,7 +230,7 @@ class Nemesis:
     faults: list[Fault] = field(default_factory=list)
 
     async def run(self, count: int) -> None:
-        """So many faults, one after the other."""
+        """So many faults, one after the other. Raises NotWell at the first that is not overcome."""
         for number, kind in enumerate(schedule(self.kinds, count, Random(f"{self.seed} faults")), 1):
             await asyncio.sleep(REST)
             await self._break(number, kind)
@@ -248,7 +252,8 @@ class Nemesis:
         """Every process is ready, requests were done since, and nothing older than a second is unheard."""
         while reason := await self._unwell(lag, ended):
             passed = clock.monotonic() - ended
-            assert passed < RECOVERY, f"{what}: not well after {RECOVERY} s: {reason}"
+            if passed > RECOVERY:
+                raise NotWell(f"{what}: not well after {RECOVERY} s: {reason}")
             if passed > EASE:
                 self.callers.ease(EASED)
             await asyncio.sleep(0.2)
