@@ -27,16 +27,22 @@ def links() -> Iterator[Links]:
 async def link(links: Links, heard: list[bytes]) -> AsyncIterator[Link]:
     """A link to a server that answers each line with the same line, and keeps what it heard."""
 
+    serving: list[asyncio.Task[None] | None] = []
+
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
         with contextlib.suppress(ConnectionResetError):
             while line := await reader.readline():
                 heard.append(line)
                 writer.write(line)
-        writer.close()
+        await leave(writer)
 
     port = server.free_port()
     async with await asyncio.start_server(echo, "127.0.0.1", port):
-        yield links.link(port)
+        link = links.link(port)
+        yield link
+        links.mend(link)
+        await asyncio.gather(*filter(None, serving))
 
 
 @pytest.fixture
@@ -50,12 +56,18 @@ async def say(link: Link, line: bytes) -> tuple[asyncio.StreamReader, asyncio.St
     return reader, writer
 
 
+async def leave(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        await writer.wait_closed()
+
+
 async def test_what_is_said_arrives_and_is_answered(link: Link, heard: list[bytes]) -> None:
     large = b"x" * 60_000 + b"\n"
     reader, writer = await say(link, large)
     assert await reader.readline() == large
     assert heard == [large]
-    writer.close()
+    await leave(writer)
 
 
 @pytest.mark.parametrize(("way", "arrived"), [("there", []), ("back", [b"second\n"])])
@@ -73,7 +85,7 @@ async def test_cut_one_way_it_swallows_and_mended_it_resets(
     links.mend(link)
     with pytest.raises(ConnectionError):
         await reader.readline()
-    writer.close()
+    await leave(writer)
     reader, writer = await say(link, b"third\n")
     assert await reader.readline() == b"third\n"
-    writer.close()
+    await leave(writer)
