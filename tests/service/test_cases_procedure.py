@@ -38,6 +38,7 @@ class Overtaken:
     engine: Engine
     others: list[Change] = field(default_factory=list)
     NOW: str = ""
+    NUMBERS: str = ""
 
     async def commit(self, change: Change) -> Outcome:
         while self.others:
@@ -49,6 +50,9 @@ class Overtaken:
 
     async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
         return await self.engine.find(lookup, keys)
+
+    async def scan(self, lookup: Lookup, clause: str) -> Rows:
+        return await self.engine.scan(lookup, clause)
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         return await self.engine.fetch(statement, parameters)

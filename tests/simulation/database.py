@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import sqlalchemy
@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from libs.common.change import Change
 from libs.common.store import sqlite
-from libs.common.store.engine import Committed, Conflict, Outcome, Rows
+from libs.common.store.engine import Committed, Conflict, Key, Lookup, Outcome, Rows
 
 
 class Database:
@@ -60,6 +60,14 @@ class Database:
         """What one statement answers."""
         answer = self._connection.execute(statement, parameters)
         return answer.mappings().all() if answer.returns_rows else []
+
+    def found(self, lookup: Lookup, keys: Sequence[Key]) -> list[Rows]:
+        """The rows of each key."""
+        return sqlite.found(self.raw, lookup, keys)
+
+    def scanned(self, lookup: Lookup, clause: str) -> Rows:
+        """Columns of the rows that the clause chooses."""
+        return sqlite.scanned(self.raw, lookup, clause)
 
     def values(self, query: str, *parameters: Any) -> list[Any]:
         """The first column of what a query answers."""

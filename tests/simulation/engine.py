@@ -7,23 +7,26 @@ stopped in between, and either may be lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable
 
 from libs.common.change import Change
-from libs.common.store.engine import Outcome, Reader, Rows
+from libs.common.store.engine import Key, Lookup, Outcome, Rows
+from libs.common.store.sqlite import SqliteEngine
 from tests.simulation.database import Database
 from tests.simulation.network import Network
 from tests.simulation.processes import Process
+
+T = TypeVar("T")
 
 
 class Engine:
     """What the product's engines are, for one process."""
 
     NOW = "simulated_now()"
+    NUMBERS = SqliteEngine.NUMBERS
 
     def __init__(self, process: Process, network: Network, database: Database) -> None:
         self._process = process
@@ -47,14 +50,19 @@ class Engine:
 
         return await self._network.call(self._process, "run", effect)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Reader]:
-        async def fetch(statement: Executable, parameters: Mapping[str, Any] | None) -> Rows:
-            return await self._network.ask(self._process, lambda: self._database.rows(statement, parameters))
+    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+        return await self._asked(lambda: self._database.found(lookup, keys))
 
-        if self._network.chance.random() < 0.15:
+    async def scan(self, lookup: Lookup, clause: str) -> Rows:
+        return await self._asked(lambda: self._database.scanned(lookup, clause))
+
+    async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+        return await self._asked(lambda: self._database.rows(statement, parameters))
+
+    async def _asked(self, question: Callable[[], T]) -> T:
+        if self._network.chance.random() < 0.05:
             await self._network.travel(self._process)  # every connection is in use
-        yield Reader(fetch)
+        return await self._network.ask(self._process, question)
 
     async def announce(self) -> None:
         self._network.announce()

@@ -17,7 +17,7 @@ from libs.common.loops.relay import ROUND, Relay
 from libs.common.store import schema
 from libs.common.store.engine import Committed, Outcome
 from libs.common.store.schema import JournalEntry, JournalRow
-from libs.common.store.store import Lease, Store
+from libs.common.store.store import Lease, Store, Unpublished
 from services.sharing.feeds import rules
 from tests.simulation.broker import Log
 from tests.simulation.engine import Engine
@@ -46,12 +46,12 @@ class PassingBy(Store):
 
     _last = 0
 
-    async def unpublished(self, most: int) -> list[JournalEntry]:
+    async def unpublished(self, most: int) -> list[Unpublished]:
         behind = select(_JOURNAL).where(_JOURNAL.c.position > self._last).order_by(_JOURNAL.c.position)
         async with self.reading() as read:
             found = await read.all(JournalEntry, behind.limit(most))
         self._last = max([self._last, *(entry.position for entry in found)])
-        return found
+        return [Unpublished(*(getattr(entry, name) for name in Unpublished._fields)) for entry in found]
 
 
 class Believing(Log):

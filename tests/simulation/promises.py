@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, Update
+from sqlalchemy import Executable
 
 from libs.common.log.seam import Record
 from libs.common.store import schema
@@ -43,7 +43,7 @@ class Promises:
 
     def wrote(self, process: Process, statement: Executable, rows: Rows) -> None:
         """A statement took effect: what is marked was published, by the one who leads."""
-        if not (isinstance(statement, Update) and statement.table is _JOURNAL and rows):
+        if not (str(statement).startswith("UPDATE journal") and rows):
             return
         for row in rows:
             (id_,) = self._source.values(

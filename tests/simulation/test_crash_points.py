@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ def _within(file: str, function: ast.AsyncFunctionDef) -> Iterator[Point]:
             case ast.Await():
                 waits: ast.expr = node
             case ast.AsyncWith(items=[ast.withitem(context_expr=waits)]):
-                if ast.unparse(waits).startswith("asyncio.timeout("):
+                if re.match(r"asyncio\.timeout\(|.*\.reading\(\)$", ast.unparse(waits)):
                     continue  # it is entered and left at once
             case _:
                 continue

@@ -21,7 +21,6 @@ import sqlalchemy
 from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import SQLModel
 
 from libs.common import errors
 from libs.common.change import Change, Fence, Numbered, Write, in_lock_order
@@ -115,18 +114,12 @@ class SqliteEngine:
         return cast(Rows, await self._submit(work))
 
     async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
-        columns = columns_of(lookup.table)
-        reader, text = _raw(self._reader), _found(lookup)
         with _Translated():
-            every = [reader.execute(text, key).fetchall() for key in keys]
-        return [[_BIND.row(columns, row) for row in rows] for rows in every]
+            return found(_raw(self._reader), lookup, keys)
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
-        columns = columns_of(*lookup)
-        text = f"SELECT {names_of(columns)} FROM {lookup.table} {clause}"
         with _Translated():
-            rows = _raw(self._reader).execute(text).fetchall()
-        return [_BIND.row(columns, row) for row in rows]
+            return scanned(_raw(self._reader), lookup, clause)
 
     async def fetch(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         with _Translated():
@@ -205,6 +198,23 @@ def _run_job(raw: sqlite3.Connection, connection: sqlalchemy.Connection, job: _J
     return Conflict() if getattr(result, "sqlite_errorcode", None) in _TAKEN else result
 
 
+def found(raw: sqlite3.Connection, lookup: Lookup, keys: Sequence[Key]) -> list[Rows]:
+    """The rows of each key."""
+    columns = columns_of(lookup.table)
+    order = ", ".join(f'"{key.name}"' for key in columns if key.primary_key)
+    equal = " AND ".join(f'"{name}" = ?' for name in lookup.columns)
+    text = f"SELECT {names_of(columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
+    every = [raw.execute(text, key).fetchall() for key in keys]
+    return [[_BIND.row(columns, row) for row in rows] for rows in every]
+
+
+def scanned(raw: sqlite3.Connection, lookup: Lookup, clause: str) -> Rows:
+    """These columns of the rows that the clause chooses."""
+    columns = columns_of(*lookup)
+    rows = raw.execute(f"SELECT {names_of(columns)} FROM {lookup.table} {clause}").fetchall()
+    return [_BIND.row(columns, row) for row in rows]
+
+
 class _Translated:
     """Turns "the file cannot be read now" into errors.Transient."""
 
@@ -271,15 +281,6 @@ def _number(raw: sqlite3.Connection, row: Numbered) -> None:
     columns, _ = written_columns(row.table, Write.INSERT)
     values = _BIND.values(columns, {**row.values, "position": position})
     raw.execute(_statement(row.table, Write.INSERT), values)
-
-
-@lru_cache(maxsize=256)
-def _found(lookup: Lookup) -> str:
-    """The text that finds the rows of one key."""
-    table = SQLModel.metadata.tables[lookup.table]
-    equal = " AND ".join(f'"{name}" = ?' for name in lookup.columns)
-    order = ", ".join(f'"{key.name}"' for key in table.primary_key)
-    return f"SELECT {names_of(table.columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
 
 
 @lru_cache(maxsize=512)
