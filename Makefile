@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo clean-demo test nightly check fix up down lock python-is-there
+.PHONY: help demo clean-demo test nightly bench check fix up down lock python-is-there
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(VENV)/test.stamp ## Run the tests (ARGS: pytest's own, e.g. ARGS='tests/
 
 nightly: $(VENV)/test.stamp ## Break a county three hundred times over 300,000 events (more than an hour; FAULTS_SEED=...)
 	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+bench: $(VENV)/bench.stamp ## Measure each path beside its limit or peer (ARGS: paths and --pairs, e.g. ARGS='P1 --pairs 5')
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/check.stamp ## Look for what the tests cannot see: style, types, import contracts, stale docs
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python -m benchmarks [P1 P2 ...] [--pairs 5]`.
 
 The table goes to the standard output. The exit code is 1 where a gate is broken: a figure that came of
-wrong work is none. A goal that is not reached is said in the table and fails nothing: docs/performance.md says why.
+wrong work is none. A goal that is not reached fails nothing; it is said in the table.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import uvloop
 
@@ -20,7 +21,7 @@ from benchmarks.machine import Machine
 from benchmarks.table import Table
 
 #: In the order of the goals.
-PATHS: Mapping[str, Callable[[Machine, Table, int], Awaitable[None]]] = {
+PATHS: Mapping[str, Callable[[Machine, Table, int], Coroutine[Any, Any, None]]] = {
     "P1": commands.core,
     "P2": commands.over_http,
     "P5": wire.relay,

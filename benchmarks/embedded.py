@@ -41,33 +41,41 @@ _keys = itertools.count(1)
 
 async def commands(machine: Machine, table: Table, count: int) -> None:
     """P9, for each number of callers."""
-    clue = ClueIn(**cast.a_clue())
     for many, goal in GOALS.items():
-        place = machine.directory()
-        for name in ("peer", "ours"):
-            await migrate.upgrade(place / name, "cases")
-            store = Store(SqliteEngine(place / name))
-            await register(store)
-        done: list[int] = []
+        await _beside(machine, table, count, many, Goal(goal))
 
-        async def call() -> None:
-            await edge.command(store, REGISTER, a_request(clue, f"k{next(_keys)}"))
 
-        async def ours() -> float:
-            worked = await callers.drive(many, SECONDS, call)
-            done.append(worked.count)
-            return worked.rate
+async def _beside(machine: Machine, table: Table, count: int, many: int, goal: Goal) -> None:
+    place, clue = machine.directory(), ClueIn(**cast.a_clue())
+    plain_store, store = await _filled(place / "peer"), await _filled(place / "ours")
+    await plain_store.close()
+    done: list[int] = []
 
-        with closing(_Plain(place / "peer")) as plain:
+    async def call() -> None:
+        await edge.command(store, REGISTER, a_request(clue, f"k{next(_keys)}"))
 
-            async def peer() -> float:
-                return plain.rate(clue)
+    async def ours() -> float:
+        worked = await callers.drive(many, SECONDS, call)
+        done.append(worked.count)
+        return worked.rate
 
-            figures = await pairs(count, ours, peer)
-        what = f"embedded: register a clue, {many} callers, FULL"
-        table.rows.append(Row("P9", what, "sqlite3, the same by one caller", "/s", *figures, Goal(goal)))
-        await check(table, f"P9, {many} callers", store, sum(done))
-        await store.close()
+    with closing(_Plain(place / "peer")) as plain:
+
+        async def peer() -> float:
+            return plain.rate(clue)
+
+        figures = await pairs(count, ours, peer)
+    what = f"embedded: register a clue, {many} callers, FULL"
+    table.rows.append(Row("P9", what, "sqlite3, the same by one caller", "/s", *figures, goal))
+    await check(table, f"P9, {many} callers", store, sum(done))
+    await store.close()
+
+
+async def _filled(path: Path) -> Store:
+    await migrate.upgrade(path, "cases")
+    store = Store(SqliteEngine(path))
+    await register(store)
+    return store
 
 
 class _Plain:

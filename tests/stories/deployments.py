@@ -27,11 +27,13 @@ Addresses = Mapping[Name, Sequence[str]]
 
 
 @contextmanager
-def distributed(place: Path, postgres: Postgres, kafka: Kafka, *, coordinator: str) -> Iterator[Addresses]:
-    """Every service twice, migrated and ready, until the block ends. Keys and logs are in `place`."""
+def distributed(
+    place: Path, postgres: Postgres, kafka: Kafka, *, coordinator: str, twins: int = TWINS
+) -> Iterator[Addresses]:
+    """Every service in `twins` processes, ready, until the block ends. Keys and logs are in `place`."""
     for service in engine.NAMES:
         postgres.database(f"story_{service}")
-    ports = {service: [server.free_port() for _ in range(TWINS)] for service in engine.NAMES}
+    ports = {service: [server.free_port() for _ in range(twins)] for service in engine.NAMES}
     found = {service: [f"http://127.0.0.1:{port}" for port in ports[service]] for service in engine.NAMES}
     settings = {
         "LIANDONG_DATABASE": postgres.url("story_{service}"),
