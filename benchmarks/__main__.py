@@ -7,18 +7,16 @@ wrong work is none. A goal that is not reached fails nothing; it is said in the 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import uvloop
-
 from benchmarks import commands, embedded, seen, wire
 from benchmarks.machine import Machine
 from benchmarks.table import Table
+from services import starting
 
 #: In the order of the goals.
 PATHS: Mapping[str, Callable[[Machine, Table, int], Coroutine[Any, Any, None]]] = {
@@ -45,8 +43,7 @@ def main() -> int:
         for name, measure in PATHS.items():
             if not asked.paths or name in asked.paths:
                 began = time.monotonic()
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    runner.run(measure(machine, table, asked.pairs))
+                starting.to_the_end(measure(machine, table, asked.pairs))
                 print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     print(f"{machine.description}; medians of {asked.pairs} pairs\n\n{table}")
     return 1 if table.broken else 0

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 import uvicorn
-import uvloop
 from pydantic import SecretStr
 
 from libs.common import telemetry
 from libs.common.settings import Settings
-from services import parts
+from services import parts, starting
 from services.cases import app as cases
 
 
@@ -31,5 +29,4 @@ async def main(data: Path, database: str, port: int) -> None:
 
 if __name__ == "__main__":
     data, database, port = sys.argv[1:]
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(data), database, int(port)))
+    starting.to_the_end(main(Path(data), database, int(port)))
