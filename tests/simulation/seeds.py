@@ -8,7 +8,7 @@ those that are stopped in turn are paused, as zombies, instead of killed.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,21 @@ class Seeds:
         run_seed = schedule if number <= self._points(schedule) else seed
         outcome = world.run(run_seed, self._databases, stops=stops, parts=self._parts)
         return Played(seed, outcome, stops)
+
+    def reaching(self, looked_for: Set[Place], among: range) -> Played | None:
+        """The run of the seed that stops a process at one of these lines, in the first schedule with one.
+
+        `among` are the schedules' numbers.
+        """
+        for schedule in (number * SCHEDULE for number in among):
+            outcome = world.run(schedule, self._databases, parts=self._parts, looked_for=looked_for)
+            if outcome.found:
+                process, nth = outcome.found
+                names = list(outcome.awaits)
+                number = nth + sum(outcome.awaits[name] for name in names[: names.index(process)])
+                if number < SCHEDULE:
+                    return self.play(schedule + number)
+        return None
 
     def _stops(self, schedule: int, number: int) -> list[Stop]:
         chance = random.Random(schedule + number)

@@ -11,7 +11,7 @@ import functools
 import gc
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,17 +49,24 @@ class Outcome:
     awaits: dict[str, int]
     #: Where processes were stopped, with all lines that waited there.
     stopped: list[tuple[Stop, list[Place]]]
+    #: The process and the await that first waited at a line that was looked for.
+    found: tuple[str, int] | None
     trace: list[str]
 
 
 def run(
-    seed: int, databases: Databases, *, stops: Sequence[Stop] = (), parts: Parts | None = None
+    seed: int,
+    databases: Databases,
+    *,
+    stops: Sequence[Stop] = (),
+    parts: Parts | None = None,
+    looked_for: Set[Place] = frozenset(),
 ) -> Outcome:
     """One run, until everything has settled or a promise was broken."""
     chance = random.Random(seed)
     loop = Loop(chance)
     with _apart(loop, chance, databases):
-        return World(loop, chance, databases, stops, parts or Parts()).run()
+        return World(loop, chance, databases, stops, parts or Parts(), looked_for).run()
 
 
 @contextlib.contextmanager
@@ -94,6 +101,7 @@ class World:
         databases: Databases,
         stops: Sequence[Stop],
         parts: Parts,
+        looked_for: Set[Place],
     ) -> None:
         self._is_spoilt = is_spoilt = chance.random() < 0.3
         self._loop = loop
@@ -115,6 +123,8 @@ class World:
         self._tasks: list[asyncio.Task[Any]] = []
         self._awaits: dict[str, int] = {}
         self._stopped: list[tuple[Stop, list[Place]]] = []
+        self._looked_for = looked_for
+        self._found: tuple[str, int] | None = None
 
     def run(self) -> Outcome:
         """Play it to its end."""
@@ -125,7 +135,7 @@ class World:
             self._loop.run_until_complete(self._end())
         broken = [*self._promises.broken, *(f"nobody took {one}" for one in self._loop.accidents)]
         trace = [f"{at:8.3f} {who:12} {what}" for at, who, what in self._network.trace]
-        return Outcome(broken, self._awaits, self._stopped, trace)
+        return Outcome(broken, self._awaits, self._stopped, self._found, trace)
 
     async def _play(self) -> None:
         for name in (*RELAYS, *SHARING):
@@ -156,6 +166,7 @@ class World:
     async def _look_at_the_end(self) -> None:
         self._awaits = self._counted()
         self._stops.clear()
+        self._looked_for = frozenset()
         self._promises.check_the_end()
         reader = self._reader
         whole = Reader(reader.feed, reader.actor)
@@ -227,6 +238,8 @@ class World:
                 return self._promises.broke(f"{loop.__qualname__} ended")
 
     def _stop(self, process: Process, nth: int, coroutine: Any) -> None:
+        if self._looked_for and not self._found and not self._looked_for.isdisjoint(places(coroutine)):
+            self._found = process.name, nth
         stop = self._stops.get((process.name, nth))
         if stop is None or self._network.is_over:
             return
