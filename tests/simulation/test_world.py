@@ -15,14 +15,14 @@ from tests.simulation.parts import Databases
 from tests.simulation.processes import Process
 from tests.simulation.seeds import ROOT, SCHEDULE, Played, Seeds
 
-#: A schedule in which processes are paused.
-PAUSED = range(SCHEDULE, SCHEDULE + 100)
+#: Pairs of crashes, each in a schedule of its own.
+PAIRS = range(SCHEDULE - 100, SCHEDULE)
 
 
 @pytest.fixture(scope="module")
-def paused(databases: Databases) -> list[Played]:
+def pairs(databases: Databases) -> list[Played]:
     seeds = Seeds(databases)
-    return [seeds.play(seed) for seed in PAUSED]
+    return [seeds.play(seed) for seed in PAIRS]
 
 
 def test_time_passes_only_while_everybody_waits() -> None:
@@ -109,11 +109,11 @@ def test_the_dead_do_nothing(databases: Databases) -> None:
         "starts",
     ],
 )
-def test_what_can_happen_does(paused: list[Played], what: str) -> None:
-    assert any(what in line for played in paused for line in played.outcome.trace)
+def test_what_can_happen_does(pairs: list[Played], what: str) -> None:
+    assert any(what in line for played in pairs for line in played.outcome.trace)
 
 
-def test_whoever_fails_says_how_to_have_it_again(paused: list[Played]) -> None:
-    told = str(paused[5])
-    assert f"LIANDONG_SEED={PAUSED[5]} make test ARGS=tests/simulation/test_crash_points.py" in told
+def test_whoever_fails_says_how_to_have_it_again(pairs: list[Played]) -> None:
+    told = str(pairs[5])
+    assert f"LIANDONG_SEED={PAIRS[5]} make test ARGS=tests/simulation/test_crash_points.py" in told
     assert "libs/common/" in told or "services/sharing/" in told
