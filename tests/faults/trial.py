@@ -22,6 +22,8 @@ from tests.faults.watching import Follower, Holders
 
 #: Of what one check finds, so much is shown.
 SHOWN = 5
+#: How much more is asked for when nothing breaks any more and events are still wanted.
+UNHINDERED = 2.0
 #: Seconds without progress after which waiting for more events is given up.
 STALLED = 60.0
 
@@ -99,6 +101,7 @@ async def run(fleet: Fleet, kinds: Kinds, seed: str, size: Size) -> Outcome:
                 group.create_task(work.run())
                 try:
                     await striking.run(size.faults)
+                    callers.ease(UNHINDERED)
                     await _until_enough(fleet, size.events)
                 except NotWell as why:
                     stuck.append(str(why))
