@@ -198,9 +198,8 @@ def one_holder_always(world: World) -> Found:
 def feed_readers_are_complete(world: World) -> Found:
     """Who follows by the last id has each entry once, in order, as a fresh reader has them."""
     for reader, fresh in world.fresh.items():
-        ids = [int(entry["id"]) for entry in fresh]
-        if ids != list(range(1, len(world.log) + 1)):
-            yield f"{reader} reads {len(ids)} entries of {len(world.log)} afresh"
+        if [entry.position for entry in fresh] != list(range(1, len(world.log) + 1)):
+            yield f"{reader} reads {len(fresh)} entries of {len(world.log)} afresh"
         followed = world.followed[reader]
         if list(followed) != list(fresh):
             at = next(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,7 +21,7 @@ from tests.faults.books import Away, Books, Row
 from tests.faults.fleet import Fleet
 from tests.faults.ledger import Request
 from tests.faults.load import Act, Callers
-from tests.faults.watching import Follower, Holders, Sighting
+from tests.faults.watching import Entry, Follower, Holders, Sighting
 from tools import verify
 from tools.demo.engine import NAMES
 
@@ -46,8 +47,8 @@ _LEFT = {
 }
 #: What no line of the services' logs may say they did.
 _FAILED = ("loop_failed", "reaction_failed", '"level":"CRITICAL"', "Traceback", "http.bug")
-#: But for the alarm over a lost tail, and a question to Kafka that was cut while nobody waited for it any more,
-#: which aiokafka leaves to be told of as a future that nobody retrieved.
+#: But for the alarm over a lost tail, and a question to Kafka that was cut while nobody waited for its answer
+#: any more, which aiokafka leaves behind as a future that nobody retrieved.
 _EXPECTED = ("consumer_stopped", "aiokafka/conn.py")
 
 
@@ -113,8 +114,8 @@ class World:
     strange: Sequence[str] = ()
     sightings: frozenset[Sighting] = frozenset()
     #: What each reader got by following, and what the same reader gets from the beginning.
-    followed: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    fresh: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    followed: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
+    fresh: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
     #: What an offline verifier found, by the name of the paper.
     papers: Mapping[str, verify.Report] = field(default_factory=dict)
     #: The joint picture before and after a rebuild.
@@ -170,15 +171,28 @@ class Lag:
 async def until_quiet(books: Books) -> None:
     """Wait until everything was published and heard, or until it is plain that it will not be."""
     until = clock.monotonic() + QUIET
-    lag = Lag(books, dict.fromkeys(NAMES, 0))
     while clock.monotonic() < until:
         try:
-            left = [await _left(books, name, _LEFT["unpublished facts"]) for name in NAMES]
-            if not any(left) and not await lag.behind():
+            if await _is_quiet(books):
                 return
         except Away:
             pass
         await asyncio.sleep(0.5)
+
+
+async def _is_quiet(books: Books) -> bool:
+    said = {name: await _counted(books, name, "kind <> 'heard' AND seq > 0") for name in NAMES}
+    for consumer, sources in HEARS.items():
+        for source in sources:
+            gates = f"kind = 'heard' AND id LIKE '{source}:%'"
+            if await _counted(books, consumer, gates) != said[source]:
+                return False
+    return not any([await _left(books, name, _LEFT["unpublished facts"]) for name in NAMES])
+
+
+async def _counted(books: Books, service: Name, which: str) -> int:
+    """Facts of these heads, all together."""
+    return await _left(books, service, f"SELECT coalesce(sum(seq), 0) AS n FROM heads WHERE {which}")
 
 
 async def count_facts(books: Books) -> int:
@@ -245,21 +259,24 @@ async def gather(
 
 
 async def _facts(books: Books, source: Name) -> list[Fact]:
+    """A journal, some thousand rows at a time, in the order of its streams."""
     statement = (
-        "SELECT kind, id, seq, type, public, private, salt, digest FROM journal ORDER BY kind, id, seq"
+        "SELECT position, kind, id, seq, type, public, private, salt, digest FROM journal"
+        " WHERE position > $1 ORDER BY position LIMIT 20000"
     )
     found: list[Fact] = []
-    stream, previous = "", proof.GENESIS
-    for row in await books.rows(source, statement):
-        name = f"{row['kind']}/{row['id']}"
-        if name != stream:
-            stream, previous = name, proof.GENESIS
-        hidden = proof.private_digest(row["salt"], row["private"])
-        follows = proof.chained(previous, row["public"], hidden) == row["digest"]
-        previous = row["digest"]
-        data = json.loads(row["public"])["data"]
-        found.append(Fact(source, stream, row["seq"], row["type"], data, previous.hex(), follows))
-    return found
+    ends: defaultdict[str, bytes] = defaultdict(lambda: proof.GENESIS)
+    after = 0
+    while rows := await books.rows(source, statement, after):
+        after = rows[-1]["position"]
+        for row in rows:
+            stream = f"{row['kind']}/{row['id']}"
+            hidden = proof.private_digest(row["salt"], row["private"])
+            follows = proof.chained(ends[stream], row["public"], hidden) == row["digest"]
+            ends[stream] = row["digest"]
+            data = json.loads(row["public"])["data"]
+            found.append(Fact(source, stream, row["seq"], row["type"], data, row["digest"].hex(), follows))
+    return sorted(found, key=lambda fact: (fact.stream, fact.seq))
 
 
 async def _heads(books: Books) -> dict[tuple[str, str], tuple[int, str]]:
@@ -284,7 +301,7 @@ async def _left(books: Books, service: Name, statement: str) -> int:
     return int((await books.rows(service, statement))[0]["n"])
 
 
-async def _caught_up(follower: Follower) -> list[dict[str, Any]]:
+async def _caught_up(follower: Follower) -> list[Entry]:
     """A reader who goes on where it stood when the run ended."""
     until = clock.monotonic() + QUIET
     while await follower.once():

@@ -13,7 +13,7 @@ from tests.faults import checks, ledger
 from tests.faults.checks import FACTS
 from tests.faults.evidence import Fact, Notice, Place, World
 from tests.faults.ledger import Request
-from tests.faults.watching import Sighting
+from tests.faults.watching import Entry, Sighting
 from tools import verify
 
 CASE = "case/c"
@@ -70,7 +70,7 @@ def requests() -> dict[str, Request]:
 def a_world() -> World:
     """A world in which everything holds."""
     head = {("cases", CASE): (3, "digest 3")}
-    entries = [{"id": str(n), "type": fact.type} for n, fact in enumerate(HISTORY, 1)]
+    entries = [Entry(n, fact.type) for n, fact in enumerate(HISTORY, 1)]
     report = verify.Report("proof", CASE, [verify.Finding("chain", True, "it follows")])
     return World(
         requests=requests(),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from libs.common.permit import Role
 from tests import cast
@@ -89,6 +91,13 @@ class Holders:
             self.seen.add(Sighting(case, seq, told["holder"], f"process {process} of cases", exact=False))
 
 
+class Entry(NamedTuple):
+    """An entry of a feed, as far as it is kept: a night's entries would not fit as they are."""
+
+    position: int
+    sha256: str
+
+
 @dataclass
 class Follower:
     """Follows a feed by the last id that it has, whatever becomes of its questions."""
@@ -96,7 +105,7 @@ class Follower:
     callers: Callers
     agency: str
     role: Role
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -112,21 +121,26 @@ class Follower:
 
 
 async def page(
-    callers: Callers, agency: str, role: Role, have: Sequence[dict[str, Any]], *, wait: int = 0
-) -> list[dict[str, Any]] | None:
+    callers: Callers, agency: str, role: Role, have: Sequence[Entry], *, wait: int = 0
+) -> list[Entry] | None:
     """What comes next behind what a reader has; None where nobody answers."""
-    last = have[-1]["id"] if have else "0"
+    last = have[-1].position if have else 0
     found: list[dict[str, Any]] | None = await callers.read(
         "sharing", agency, "/v1/feeds/all", role, lastEventId=last, limit=200, timeout=wait
     )
-    return found
+    return None if found is None else [_kept(entry) for entry in found]
 
 
-async def whole(callers: Callers, agency: str, role: Role) -> list[dict[str, Any]]:
+async def whole(callers: Callers, agency: str, role: Role) -> list[Entry]:
     """The whole feed, read afresh from its beginning."""
-    entries: list[dict[str, Any]] = []
+    entries: list[Entry] = []
     while True:
         got = await page(callers, agency, role, entries)
         if got == []:
             return entries
         entries += got or []
+
+
+def _kept(entry: dict[str, Any]) -> Entry:
+    whole = json.dumps(entry, sort_keys=True).encode()
+    return Entry(int(entry["id"]), hashlib.sha256(whole).hexdigest())
