@@ -20,7 +20,10 @@ CRASHED: Mapping[str, Mapping[str, str]] = {
     "libs/common/loops/filler.py": {},
     "libs/common/loops/lease.py": {},
     "libs/common/edge.py": {"_replayed": "the edge of requests", "command": "the edge of requests"},
-    "libs/common/store/engine.py": {},
+    "libs/common/store/engine.py": {
+        "known: await self.all(entry)": "no reaction of the feeds wants a whole table",
+        "stands": "the edge of requests",
+    },
     "libs/common/store/store.py": {
         "answered": "the edge of requests",
         "close": "nothing is done behind it",
