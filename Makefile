@@ -28,7 +28,7 @@ test: $(VENV)/test.stamp ## Run the tests (ARGS: pytest's own, e.g. ARGS='tests/
 nightly: $(VENV)/test.stamp ## Break a county three hundred times over 300,000 events (more than an hour; FAULTS_SEED=...)
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
-bench: $(VENV)/bench.stamp ## Measure each path beside its limit or peer (ARGS: paths and --pairs, e.g. ARGS='P1 --pairs 5')
+bench: $(VENV)/check.stamp ## Measure each path beside its limit or peer (ARGS: paths and --pairs, e.g. ARGS='P1 --pairs 5')
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/check.stamp ## Look for what the tests cannot see: style, types, import contracts, stale docs
@@ -59,10 +59,8 @@ lock: $(VENV)/check.stamp ## Pin what pyproject.toml asks for, with hashes and n
 	$(COMPILE) --build-deps-for editable --output-file requirements/run.txt
 	$(COMPILE) --build-deps-for editable --extra engines --extra test \
 		--constraint requirements/run.txt --output-file requirements/test.txt
-	$(COMPILE) --build-deps-for editable --extra engines --extra test --extra check \
+	$(COMPILE) --build-deps-for editable --extra engines --extra test --extra bench --extra check \
 		--constraint requirements/test.txt --output-file requirements/check.txt
-	$(COMPILE) --build-deps-for editable --extra engines --extra test --extra check --extra bench \
-		--constraint requirements/check.txt --output-file requirements/bench.txt
 
 python-is-there:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with its venv module" >&2; exit 1; }
