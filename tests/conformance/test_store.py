@@ -342,6 +342,14 @@ async def test_values_come_back_as_they_went_on_every_engine(store: Store, form:
             assert isinstance(found.is_good, bool)
 
 
+@pytest.mark.parametrize("value", [None, "null", "", "案\\", 2**53 + 1, False, [], [None, "a"]], ids=repr)
+async def test_json_may_be_any_value(store: Store, form: str, value: Any) -> None:
+    thing = Thing(id="t").but(tags=value)
+    assert await commit(store, Change().putting(thing), form) == Committed()
+    async with store.reading() as read:
+        assert (await read.one(Thing, id="t")) == thing
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [

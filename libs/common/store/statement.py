@@ -335,8 +335,8 @@ def _many_part(group: _Group, numbers: Iterator[int]) -> str:
     if group.counter:
         columns = _without_position(group.table)
         source = _records("u", (*_typed(columns), ("n", "integer"), ("place", "bigint")), numbers)
-        names = names_of(columns)
-        insert = f"INSERT INTO {group.table} (position, {names}) SELECT base + place, {names}"
+        insert = f"INSERT INTO {group.table} (position, {names_of(columns)})"
+        insert += f" SELECT base + place, {_given(columns)}"
         return f"{insert} FROM {source}, {_counter_name(group.counter)} WHERE {_PASSED}"
     columns, keys = written_columns(group.table, group.write)
     source = _records("u", (*_typed(columns), ("n", "integer")), numbers, nth="place")
@@ -344,9 +344,17 @@ def _many_part(group: _Group, numbers: Iterator[int]) -> str:
         chosen = f"SELECT {names_of(columns)} FROM {source} WHERE {_PASSED}"
         return f"DELETE FROM {group.table} WHERE ({names_of(columns)}) IN ({chosen})"
     insert = f"INSERT INTO {group.table} ({names_of(columns)})"
-    insert += f" SELECT {names_of(columns)} FROM {source} WHERE {_PASSED}"
+    insert += f" SELECT {_given(columns)} FROM {source} WHERE {_PASSED}"
     insert += " ORDER BY place"  # the journal's positions follow the order of facts
     return insert + upsert(columns, keys) if group.write is Write.PUT else insert
+
+
+def _given(columns: Iterable[Column[Any]]) -> str:
+    """The columns of a record as they are written: the server reads JSON's null as none at all."""
+    return ", ".join(
+        f"coalesce(\"{column.name}\", 'null')" if _type(column) == "JSONB" else f'"{column.name}"'
+        for column in columns
+    )
 
 
 def _records(
