@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -523,6 +524,38 @@ async def test_crossing_locks_never_lock_each_other_out(database: Database) -> N
     # PostgreSQL finds a deadlock after a second of waiting.
     assert time.monotonic() - began < 20
     assert await _deadlocks(database) == 0
+
+
+async def test_new_streams_are_made_in_one_order_in_every_form(on_postgres: Database) -> None:
+    """Two processes make the same streams, and wait at the one in the middle, which another tries."""
+    streams = [Head("thing", f"{n}") for n in range(5)]
+    together = [Change().owning(*streams)]
+    large = [Change().owning(*streams).putting(*PADDING)]
+    grouped = [Change().owning(stream) for stream in reversed(streams)]
+    other = await asyncpg.connect(plain(on_postgres.url))
+    before = await _deadlocks(on_postgres)
+    for pair in itertools.combinations([together, large, grouped], 2):
+        trying = other.transaction()
+        await trying.start()
+        await other.execute("INSERT INTO heads VALUES ('thing', '2', 1, 0, '')")
+        stores = [on_postgres.open() for _ in pair]
+        committing = [
+            asyncio.create_task(store.commit(change))
+            for store, changes in zip(stores, pair, strict=True)
+            for change in changes
+        ]
+        await eventually(partial(_are_waiting, other, len(pair)))
+        await trying.rollback()
+        assert Committed() in await asyncio.gather(*committing)
+        await other.execute("DELETE FROM heads")
+    await other.close()
+    assert await _deadlocks(on_postgres) == before
+
+
+async def _are_waiting(connection: asyncpg.Connection[Any], count: int) -> bool:
+    """Whether so many statements wait for a lock."""
+    waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+    return int(await connection.fetchval(waiting)) >= count
 
 
 async def _deadlocks(database: Database) -> int:

@@ -38,6 +38,8 @@ BIND = Binder(DIALECT)
 
 _OPEN = "(SELECT open FROM gate)"
 _PASSED = "n IN (SELECT n FROM passed)"
+#: The order in which Python sorts, whatever the database's own is.
+_IN_LOCK_ORDER = 'ORDER BY kind COLLATE "C", id COLLATE "C"'
 
 
 class Statement(NamedTuple):
@@ -124,10 +126,9 @@ def _text_of_one(shape: _Shape) -> str:
         locking.append(lock)
         writing.append(write)
         last = "fence"
-    for n, (is_new, owned) in enumerate(shape.locks):
-        lock, write, last = _head_parts(n, is_new, owned, last, numbers)
-        locking += [lock] if lock else []
-        writing += [write] if write else []
+    locked, ended, last = _heads_parts(shape.locks, last, numbers)
+    locking += locked
+    writing += ended
     gate = f"(SELECT count(*) = 1 FROM {last})" if last else "true"
     parts = [*locking, f"gate AS MATERIALIZED (SELECT {gate} AS open)", *writing]
     for n, (table, way, rows) in enumerate(shape.groups):
@@ -146,26 +147,45 @@ def _fence_parts(numbers: Iterator[int]) -> tuple[str, str]:
     return lock, f"moved AS ({moved})"
 
 
-def _head_parts(
-    n: int, is_new: bool, owned: bool, last: str | None, numbers: Iterator[int]
-) -> tuple[str, str, str | None]:
-    """The lock of one head, what is written to it, and the name of the newest lock."""
-    kind, id_ = f"${next(numbers)}", f"${next(numbers)}"
-    if is_new:
-        seq, digest = f"${next(numbers)}", f"${next(numbers)}"
-        values = f"{kind}::varchar, {id_}::varchar, 1, {seq}::integer, {digest}::bytea"
-        insert = f"INSERT INTO heads (kind, id, version, seq, digest) SELECT {values} WHERE {_OPEN}"
-        return "", f"h{n} AS ({insert})", last
-    version = f"${next(numbers)}"
+def _heads_parts(
+    locks: Sequence[tuple[bool, bool]], last: str | None, numbers: Iterator[int]
+) -> tuple[list[str], list[str], str | None]:
+    """The locks, what is written to heads, and the name of the newest lock."""
+    locking: list[str] = []
+    writing: list[str] = []
+    made: list[str] = []
+    for n, (is_new, owned) in enumerate(locks):
+        if is_new:
+            made.append(_new_head(numbers))
+            continue
+        lock, write = _head_parts(n, owned, last, numbers)
+        locking.append(lock)
+        writing += [write] if write else []
+        last = f"l{n}"
+    if made:
+        # In one part, as `many` has it: the server runs parts that nobody reads in an order of its own.
+        rows = f"SELECT * FROM (VALUES {', '.join(made)}) AS v WHERE {_OPEN}"
+        writing.append(f"made AS (INSERT INTO heads (kind, id, version, seq, digest) {rows})")
+    return locking, writing, last
+
+
+def _new_head(numbers: Iterator[int]) -> str:
+    kind, id_, seq, digest = (f"${next(numbers)}" for _ in range(4))
+    return f"({kind}::varchar, {id_}::varchar, 1, {seq}::integer, {digest}::bytea)"
+
+
+def _head_parts(n: int, owned: bool, last: str | None, numbers: Iterator[int]) -> tuple[str, str]:
+    """The lock of one head, and what is written to it."""
+    kind, id_, version = (f"${next(numbers)}" for _ in range(3))
     where = f"kind = {kind} AND id = {id_} AND version = {version}"
     before = f" AND (SELECT count(*) = 1 FROM {last})" if last else ""
     mode = "UPDATE" if owned else "SHARE"
     lock = f"l{n} AS MATERIALIZED (SELECT 1 FROM heads WHERE {where}{before} FOR {mode})"
     if not owned:
-        return lock, "", f"l{n}"
+        return lock, ""
     seq, digest = f"${next(numbers)}", f"${next(numbers)}"
     update = f"UPDATE heads SET version = version + 1, seq = {seq}, digest = {digest}"
-    return lock, f"h{n} AS ({update} WHERE {where} AND {_OPEN})", f"l{n}"
+    return lock, f"h{n} AS ({update} WHERE {where} AND {_OPEN})"
 
 
 def _write_part(table: str, write: Write, rows: int, numbers: Iterator[int]) -> str:
@@ -312,8 +332,7 @@ def _text_of_many(groups: tuple[_Group, ...], *, fenced: bool) -> str:
         f"want AS MATERIALIZED (SELECT * FROM {_records('w', (*stream, ('version', 'integer')), numbers)})",
         "locked AS MATERIALIZED (SELECT kind, id, version FROM heads"
         f" WHERE {first} AND (kind, id) IN (SELECT kind, id FROM want)"
-        # The order in which Python sorts, whatever the database's own is.
-        ' ORDER BY kind COLLATE "C", id COLLATE "C" FOR UPDATE)',
+        f" {_IN_LOCK_ORDER} FOR UPDATE)",
         f"passed AS MATERIALIZED (SELECT n FROM generate_series(0, $1::integer - 1) AS g (n) WHERE {first}"
         " AND NOT EXISTS (SELECT 1 FROM want w WHERE w.n = g.n AND NOT EXISTS"
         " (SELECT 1 FROM locked l WHERE l.kind = w.kind AND l.id = w.id AND l.version = w.version)))",
@@ -321,7 +340,7 @@ def _text_of_many(groups: tuple[_Group, ...], *, fenced: bool) -> str:
         "headed AS (UPDATE heads h SET version = h.version + 1, seq = u.seq, digest = u.digest"
         f" FROM {_records('u', ends, numbers)} WHERE h.kind = u.kind AND h.id = u.id AND u.{_PASSED})",
         "made AS (INSERT INTO heads (kind, id, version, seq, digest) SELECT kind, id, 1, seq, digest"
-        f" FROM {_records('u', ends, numbers)} WHERE {_PASSED})",
+        f" FROM {_records('u', ends, numbers)} WHERE {_PASSED} {_IN_LOCK_ORDER})",
     ]
     parts += [_counter_part(counter, f"${next(numbers)}::bigint") for counter in _counters(groups)]
     parts += [f"w{place} AS ({_many_part(group, numbers)})" for place, group in enumerate(groups)]
