@@ -75,8 +75,9 @@ async def test_one_that_spoils_the_statement_fails_alone() -> None:
 async def test_a_database_that_is_away_is_away_for_each() -> None:
     table = Table()
     table.error = errors.Transient
-    answers = await everyone(table, "bad", "bad")
-    assert [type(answer) for answer in answers] == [errors.Transient, errors.Transient]
+    answers = await everyone(table, "a", "bad", "bad")
+    assert [type(answer) for answer in answers] == [errors.Transient] * 3
+    assert len(table.asked) == lanes.LANES + 1, "each key waited for the database again"
 
 
 async def test_who_leaves_takes_nobody_along() -> None:

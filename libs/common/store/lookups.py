@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from libs.common import errors
 from libs.common.store.engine import Key, Lookup, Rows
 from libs.common.store.lanes import Lanes, settle
 
@@ -58,7 +59,7 @@ class Lookups:
     async def _answer(self, lookup: Lookup, taken: _Waiting) -> None:
         keys = list(taken)
         every = await self._tried(lookup, keys)
-        if len(keys) > 1 and any(isinstance(one, Exception) for one in every):
+        if len(keys) > 1 and isinstance(every[0], Exception) and not isinstance(every[0], errors.Transient):
             # One key spoils it for all, and which one shows when each is tried.
             every = [one for key in keys for one in await self._tried(lookup, [key])]
         for futures, found in zip(taken.values(), every, strict=True):
