@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -92,6 +93,20 @@ async def test_who_leaves_takes_nobody_along() -> None:
     assert await staying == [[{"id": "a"}]]
     await asyncio.gather(*busy)
     await queue.finish()
+
+
+async def test_an_outage_is_told_once_to_who_asked_for_several() -> None:
+    """Whoever is told by one key does not ask the others: the loop must not complain of them."""
+    table, complaints = Table(), list[object]()
+    table.error = errors.Transient
+    table.gate.release()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    asking = asyncio.create_task(Lookups(table.ask).find(THING, [("a",), BAD, ("b",)]))
+    await asyncio.wait([asking])
+    assert isinstance(asking.exception(), errors.Transient)
+    del asking
+    gc.collect()
+    assert complaints == []
 
 
 async def test_many_at_once_each_find_their_own(store: Store) -> None:

@@ -54,5 +54,6 @@ def settle(future: asyncio.Future[T], result: T | BaseException) -> None:
         return
     if isinstance(result, BaseException):
         future.set_exception(result)
+        future.exception()  # one who waits for several hears of the first alone, and the others are no news
     else:
         future.set_result(result)
