@@ -109,6 +109,19 @@ async def test_an_outage_is_told_once_to_who_asked_for_several() -> None:
     assert complaints == []
 
 
+async def test_who_gives_up_waiting_for_the_end_takes_nobody_along() -> None:
+    table = Table()
+    queue = Lookups(table.ask)
+    asking = asyncio.create_task(queue.find(THING, [("a",)]))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await queue.finish()
+    table.gate.release()
+    async with asyncio.timeout(5):
+        assert await asking == [[{"id": "a"}]]
+
+
 async def test_many_at_once_each_find_their_own(store: Store) -> None:
     things = [Thing(id=f"thing {n}", count=n) for n in range(200)]
     heads = [Head("thing", thing.id) for thing in things]

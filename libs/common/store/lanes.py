@@ -32,9 +32,11 @@ class Lanes:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     async def finish(self) -> None:
-        """Returns when nothing waits and nothing is under way any more."""
+        """Returns when nothing waits and nothing is under way any more; giving up stops nothing."""
         while self._under_way or self._is_called:
-            await asyncio.gather(*self._under_way, asyncio.sleep(0), return_exceptions=True)
+            await asyncio.sleep(0)
+            if self._under_way:
+                await asyncio.wait(self._under_way)
 
     def _go_on(self) -> None:
         self._is_called = False
