@@ -351,6 +351,15 @@ async def test_json_may_be_any_value(store: Store, form: str, value: Any) -> Non
         assert (await read.one(Thing, id="t")) == thing
 
 
+async def test_what_has_no_key_holds_up_nobody(store: Store) -> None:
+    keyless = Change().putting(Thing.model_construct(id=["t"]))
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(
+            *map(store.commit, [counted(A), keyless, counted(B)]), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [Committed, TypeError, Committed]
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from libs.common import errors
 from libs.common.change import Change
@@ -20,7 +20,15 @@ from libs.common.store.lanes import Lanes, settle
 #: Changes in one statement at most.
 LARGEST = 64
 
-_Waiting = tuple[Change, "asyncio.Future[Outcome]"]
+
+class _Waiting(NamedTuple):
+    """A Change, the streams and rows that keep it apart from others, and who asked."""
+
+    change: Change
+    own: set[str]
+    streams: set[str]
+    rows: set[Any]
+    future: asyncio.Future[Outcome]
 
 
 class GroupCommit:
@@ -40,7 +48,8 @@ class GroupCommit:
     async def commit(self, change: Change) -> Outcome:
         """Commit with those who ask at the same time, or wait for the same lane."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((change, future))
+        own = {head.stream for head in change.own}
+        self._waiting.append(_Waiting(change, own, *statement.touches(change), future))
         self._lanes.call()
         return await future
 
@@ -56,36 +65,34 @@ class GroupCommit:
         touched: set[str] = set()
         written: set[Any] = set()
         while self._waiting and len(group) < LARGEST:
-            change, future = self._waiting.popleft()
-            if future.done():
+            one = self._waiting.popleft()
+            if one.future.done():
                 continue  # whoever asked has left
-            own = {head.stream for head in change.own}
-            streams, rows = statement.touches(change)
-            if streams & owned or own & touched or rows & written:
-                passed_by.append((change, future))
+            if one.streams & owned or one.own & touched or one.rows & written:
+                passed_by.append(one)
                 continue
-            owned |= own
-            touched |= streams
-            written |= rows
-            group.append((change, future))
+            owned |= one.own
+            touched |= one.streams
+            written |= one.rows
+            group.append(one)
         self._waiting.extendleft(reversed(passed_by))
         return self._commit(group) if group else None
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         if len(group) > 1 and await self._settled_together(group):
             return
-        for change, future in group:
-            (outcome,) = await asyncio.gather(self._alone(change), return_exceptions=True)
-            settle(future, outcome)
+        for one in group:
+            (outcome,) = await asyncio.gather(self._alone(one.change), return_exceptions=True)
+            settle(one.future, outcome)
 
     async def _settled_together(self, group: Sequence[_Waiting]) -> bool:
-        changes = [change for change, _ in group]
+        changes = [one.change for one in group]
         (found,) = await asyncio.gather(self._together(changes), return_exceptions=True)
         if isinstance(found, Exception) and not isinstance(found, errors.Transient):
             return False  # one of them spoils it for all, and which one shows when each is tried
-        for n, (_, future) in enumerate(group):
+        for n, one in enumerate(group):
             if isinstance(found, BaseException):
-                settle(future, found)
+                settle(one.future, found)
             else:
-                settle(future, Committed() if n in found else Conflict())
+                settle(one.future, Committed() if n in found else Conflict())
         return True
