@@ -561,6 +561,27 @@ async def test_new_streams_are_made_in_one_order_in_every_form(on_postgres: Data
     assert await _deadlocks(on_postgres) == before
 
 
+async def test_groups_write_their_rows_in_one_order(on_postgres: Database) -> None:
+    """Two processes are sent the same requests in opposite orders, and wait at the one in the middle."""
+    there, back = [[Head("thing", f"{way}{n}") for n in range(5)] for way in ("there", "back")]
+    requests = [Change().owning(head).answering(an_answer(str(n))) for n, head in enumerate(there)]
+    again = [Change().owning(head).answering(an_answer(str(n))) for n, head in enumerate(back)]
+    other = await asyncpg.connect(plain(on_postgres.url))
+    before = await _deadlocks(on_postgres)
+    stores = [on_postgres.open(), on_postgres.open()]
+    trying = other.transaction()
+    await trying.start()
+    await other.execute("INSERT INTO answers VALUES ('scope', '2', '', 201, '', '{}', now())")
+    committing = [asyncio.create_task(stores[0].commit(change)) for change in requests]
+    committing += [asyncio.create_task(stores[1].commit(change)) for change in reversed(again)]
+    await eventually(partial(_are_waiting, other, 2))
+    await trying.rollback()
+    outcomes = await asyncio.gather(*committing)
+    await other.close()
+    assert outcomes.count(Committed()) == 5
+    assert await _deadlocks(on_postgres) == before
+
+
 async def _are_waiting(connection: asyncpg.Connection[Any], count: int) -> bool:
     """Whether so many statements wait for a lock."""
     waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"

@@ -219,9 +219,12 @@ Writes = tuple[str, Write, list[Mapping[str, Any]]]
 
 
 def writes(change: Change) -> list[Writes]:
-    """All rows that `change` writes, by table and write; equal shapes give equal statements."""
+    """All rows that `change` writes, by table and write; equal shapes give equal statements.
+
+    In the order of their keys, facts in their own: who writes the same rows waits, and locks nobody out.
+    """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in change.folded_rows():
+    for row in sorted(change.folded_rows(), key=lambda row: (row.table, row.key)):
         groups.setdefault((row.table, row.write.value), []).append(row.values)
     if change.facts:
         groups["journal", Write.INSERT.value] = [_journal_row(fact) for fact in change.facts]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import count
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -302,6 +303,10 @@ def _rows_of(changes: Sequence[Change]) -> dict[_Group, list[dict[str, Any]]]:
             named = {column.name: row.values[column.name] for column in _without_position(row.table)}
             into = groups.setdefault(_Group(row.table, Write.INSERT, row.counter), [])
             into.append({**named, "n": n, "place": place})
+    for group, together in groups.items():
+        if len(changes) > 1 and group.table != "journal":
+            keys = _names_of(written_columns(group.table, Write.DELETE)[0])
+            together.sort(key=itemgetter(*keys))
     return groups
 
 
