@@ -7,13 +7,10 @@ nothing and decides nothing. P2 adds HTTP: one worker with its loops at rest, to
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -29,7 +26,6 @@ from benchmarks.machine import HANDLER, Machine, a_request, register
 from benchmarks.table import Goal, Row, Table, pairs
 from libs.common import edge
 from libs.common.change import Change
-from libs.common.clock import monotonic
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
 from libs.common.store import migrate
@@ -41,8 +37,8 @@ from libs.common.web import tokens
 from services.cases.intake.api import REGISTER, ClueIn
 from services.cases.intake.tables import Case
 from tests import cast
+from tests.engines import server
 from tests.engines.postgres import Postgres
-from tools.demo import engine
 
 CLIENTS = 32
 #: Seconds of one measurement.
@@ -118,22 +114,14 @@ class _Cases:
     async def peer(self) -> float:
         """Transactions a second of pgbench."""
         program = str(self.postgres.programs / "pgbench")
-        how = [
-            "-n",
-            "-M",
-            "prepared",
-            "-c",
-            str(CLIENTS),
-            "-j",
-            "2",
-            "-T",
-            str(int(SECONDS)),
-            "-f",
-            str(self.script),
-        ]
-        where = ["-h", "127.0.0.1", "-p", str(self.postgres.port), "-U", "liandong", self.twin]
+        how = ["-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(int(SECONDS))]
+        where = ["-h", "127.0.0.1", "-p", str(self.postgres.port), "-U", "liandong"]
         done = await asyncio.to_thread(
-            subprocess.run, [program, *how, *where], check=True, capture_output=True, text=True
+            subprocess.run,
+            [program, *how, "-f", str(self.script), *where, self.twin],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         found = re.search(r"tps = ([\d.]+)", done.stdout)
         assert found, done.stdout
@@ -194,28 +182,14 @@ def _literal(name: str, value: Any, id_: str) -> str:
 @contextmanager
 def _worker(directory: Path, url: str) -> Iterator[int]:
     """A worker process of `cases` on this database, until the block ends; gives its port."""
-    port = engine.free_ports()["cases"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.worker", str(directory), url, str(port)],
-        cwd=engine.ROOT,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    port = server.free_port()
+    program = [sys.executable, "-m", "benchmarks.worker", str(directory), url, str(port)]
+    worker = server.Server(program, log=directory / "worker.log")
+    worker.start(lambda: server.answers(port))
     try:
-        _await_port(port)
         yield port
     finally:
-        process.terminate()
-        process.wait()
-
-
-def _await_port(port: int) -> None:
-    until = monotonic() + 30.0
-    while monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"nobody listens at {port}")
+        worker.stop()
 
 
 async def check(table: Table, path: str, store: Store, acknowledged: int) -> None:

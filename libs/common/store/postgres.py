@@ -225,15 +225,9 @@ def _size(change: Change) -> int:
 async def _commit_one(connection: asyncpg.Connection[Any], change: Change) -> Outcome:
     if any(head.is_new for head in change.relied):
         return Conflict()  # nothing can be locked where there is no row; the decision must own it
-    if _size(change) <= ONE_STATEMENT:
-        prepared = statement.one(change)
-        found = await connection.fetchrow(prepared.text, *prepared.parameters)
-        is_open = bool(found and found["open"])
-    else:
-        prepared = statement.many([change])
-        found = await connection.fetchrow(prepared.text, *prepared.parameters)
-        is_open = bool(found and found["n"] is not None)
+    prepared = statement.one(change) if _size(change) <= ONE_STATEMENT else statement.many([change])
+    found = await connection.fetchrow(prepared.text, *prepared.parameters)
     assert found is not None
     if change.fence and not found["fenced"]:
         return FenceLost()
-    return Committed() if is_open else Conflict()
+    return Committed() if found["open"] else Conflict()

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
-from libs.common.change import Change, Head, Write, in_lock_order
+from libs.common.change import Change, Fence, Head, Write, in_lock_order
 from libs.common.store.engine import (
     Binder,
     Key,
@@ -97,9 +97,8 @@ class _Shape(NamedTuple):
 def _scalars(change: Change, groups: Sequence[Writes]) -> list[Any]:
     """The parameters, in the order in which the text numbers them."""
     values: list[Any] = []
-    if fence := change.fence:
-        values += [fence.group, fence.topic, fence.partition, fence.epoch, fence.next]
-        values += [fence.then, fence.last_id]
+    if change.fence:
+        values += _fence_values(change.fence)
     after = {head.stream: head for head in change.heads_after()}
     for head, owned in locks(change):
         values += [head.kind, head.id]
@@ -137,6 +136,12 @@ def _text_of_one(shape: _Shape) -> str:
     parts += _numbered_parts(shape.numbered, numbers)
     passed = "(SELECT count(*) = 1 FROM fence)" if shape.fenced else "true"
     return "WITH " + ",\n".join(parts) + f"\nSELECT {passed} AS fenced, open FROM gate"
+
+
+def _fence_values(fence: Fence) -> list[Any]:
+    """In the order in which `_fence_parts` numbers them."""
+    place = [fence.group, fence.topic, fence.partition]
+    return [*place, fence.epoch, fence.next, fence.then, fence.last_id]
 
 
 def _fence_parts(numbers: Iterator[int]) -> tuple[str, str]:
@@ -258,9 +263,9 @@ def touches(change: Change) -> tuple[set[str], set[Any]]:
 def many(changes: Sequence[Change]) -> Statement:
     """The statement that commits those of `changes` whose heads are as read, or one too large for `one`.
 
-    It answers `fenced`, and in `n` the numbers of those committed. No head owned by one may be touched by
-    another, and no two may write one row: see `may_share`, `touches`. Rows travel as JSON: a driver spends
-    four times as long on as many arrays.
+    It answers `fenced` and `open`, and in `n` the numbers of those committed. No head owned by one may be
+    touched by another, and no two may write one row: see `may_share`, `touches`. Rows travel as JSON: a
+    driver spends four times as long on as many arrays.
     """
     fence = next((change.fence for change in changes if change.fence), None)
     groups = _rows_of(changes)
@@ -276,8 +281,7 @@ def many(changes: Sequence[Change]) -> Statement:
         parameters.append(sum(len(rows) for group, rows in groups.items() if group.counter == counter))
     parameters += [_json(groups[group]) for group in order]
     if fence:
-        parameters += [fence.group, fence.topic, fence.partition, fence.epoch, fence.next]
-        parameters += [fence.then, fence.last_id]
+        parameters += _fence_values(fence)
     return Statement(_text_of_many(order, fenced=fence is not None), parameters)
 
 
@@ -352,7 +356,11 @@ def _text_of_many(groups: tuple[_Group, ...], *, fenced: bool) -> str:
     if fenced:
         lock, moved = _fence_parts(numbers)
         parts = [lock, *parts, moved]
-    return "WITH " + ",\n".join(parts) + f"\nSELECT {first} AS fenced, n FROM gate LEFT JOIN passed ON true"
+    return (
+        "WITH "
+        + ",\n".join(parts)
+        + f"\nSELECT {first} AS fenced, open, n FROM gate LEFT JOIN passed ON true"
+    )
 
 
 def _many_part(group: _Group, numbers: Iterator[int]) -> str:
