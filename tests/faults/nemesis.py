@@ -13,6 +13,8 @@ from random import Random
 
 from libs.common import clock
 from libs.common.settings import Name
+from tests.engines.kafka import Kafka
+from tests.engines.postgres import Postgres
 from tests.faults.books import Away
 from tests.faults.evidence import Lag
 from tests.faults.fleet import Fleet, Process
@@ -108,38 +110,40 @@ async def pause_leader(fleet: Fleet, choice: Random) -> str:
 
 async def kill_kafka(fleet: Fleet, choice: Random) -> str:
     assert fleet.kafka
-    await asyncio.to_thread(fleet.kafka.kill)
-    await asyncio.sleep(choice.uniform(0.0, 3.0))
-    await asyncio.to_thread(fleet.kafka.start)
+    await _kill(fleet.kafka, choice.uniform(0.0, 3.0))
     return "kafka"
 
 
 async def pause_kafka(fleet: Fleet, choice: Random) -> str:
     assert fleet.kafka
-    fleet.kafka.pause()
-    try:
-        await asyncio.sleep(choice.uniform(2.0, 6.0))
-    finally:
-        fleet.kafka.resume()
+    await _pause(fleet.kafka, choice.uniform(2.0, 6.0))
     return "kafka"
 
 
 async def kill_postgres(fleet: Fleet, choice: Random) -> str:
     assert fleet.postgres
-    await asyncio.to_thread(fleet.postgres.kill)
-    await asyncio.sleep(choice.uniform(0.0, 2.0))
-    await asyncio.to_thread(fleet.postgres.start)
+    await _kill(fleet.postgres, choice.uniform(0.0, 2.0))
     return "postgres"
 
 
 async def pause_postgres(fleet: Fleet, choice: Random) -> str:
     assert fleet.postgres
-    fleet.postgres.pause()
-    try:
-        await asyncio.sleep(choice.uniform(1.0, 4.0))
-    finally:
-        fleet.postgres.resume()
+    await _pause(fleet.postgres, choice.uniform(1.0, 4.0))
     return "postgres"
+
+
+async def _kill(engine: Kafka | Postgres, away: float) -> None:
+    await asyncio.to_thread(engine.kill)
+    await asyncio.sleep(away)
+    await asyncio.to_thread(engine.start)
+
+
+async def _pause(engine: Kafka | Postgres, still: float) -> None:
+    engine.pause()
+    try:
+        await asyncio.sleep(still)
+    finally:
+        engine.resume()
 
 
 async def cut_one_way(fleet: Fleet, choice: Random) -> str:
