@@ -99,11 +99,11 @@ class _Plain:
     def _register(self, request: edge.Request[ClueIn]) -> None:
         power = request.body.power
         facts = Receiving(
-            receiver=Agency.model_construct(**self._rows("agencies", "id", HANDLER.agency)[0]),
+            receiver=Agency.stored(self._rows("agencies", "id", HANDLER.agency)[0]),
             competence=Competence(
                 head=Head(**self._rows("heads", "id", power)[0]),
-                power=Power.model_construct(**self._rows("powers", "code", power)[0]),
-                grants=tuple(Grant.model_construct(**row) for row in self._rows("grants", "power", power)),
+                power=Power.stored(self._rows("powers", "code", power)[0]),
+                grants=tuple(Grant.stored(row) for row in self._rows("grants", "power", power)),
             ),
         )
         change = REGISTER.decide(facts, request)

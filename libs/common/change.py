@@ -1,17 +1,18 @@
 """A Change: everything that one decision writes, as a value. Pure; `store.commit` is where it becomes true.
 
 A verb reads a situation and returns a Change; a reaction to an event returns a Change too. Whoever holds
-one can look at it, merge it with others, throw it away or decide again: nothing has happened yet.
+one can look at it, merge it with others, throw it away or decide again: nothing has happened yet. All of it
+is named tuples: a decision makes dozens of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from libs.common import proof
 from libs.common.clock import Moment, Trace
@@ -27,8 +28,7 @@ HEARD = "heard"
 LARGEST = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A stream's newest version and the end of its chain. `seq` counts facts, `version` counts Changes."""
 
     kind: str
@@ -47,7 +47,7 @@ class Head:
         return self.version == NEW
 
 
-class Write(Enum):
+class Write(StrEnum):
     """What a Row does to its table."""
 
     INSERT = "insert"  #: must not exist yet: a second one is a Conflict
@@ -65,19 +65,17 @@ class Entry(Protocol):
     def columns(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row to be written."""
 
     table: str
     key: tuple[Any, ...]
     values: Mapping[str, Any]
     write: Write = Write.PUT
-    entry: Any = field(default=None, compare=False, repr=False)
+    entry: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Numbered:
+class Numbered(NamedTuple):
     """A row that takes the next dense position of `counter` inside the commit (`sharing`'s one log)."""
 
     counter: str
@@ -94,8 +92,7 @@ class Told(Protocol):
     def model_dump(self, *, mode: str, exclude_none: bool) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """A journal entry, final: the published part, the private record, and the chain's digest over both."""
 
     kind: str
@@ -111,8 +108,7 @@ class Fact:
     trace: Trace
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A committed answer, kept so that the same Idempotency-Key gets it again, as rendered and masked."""
 
     scope: str
@@ -124,8 +120,7 @@ class Answer:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """A consumer's position: this commit moves it from `next` to `then`, if `epoch` is still ours."""
 
     group: str
@@ -137,8 +132,7 @@ class Fence:
     last_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What one decision writes. Each method gives a new Change; none touches the world."""
 
     own: tuple[Head, ...] = ()  #: streams this changes, as they were read
@@ -149,7 +143,7 @@ class Change:
     answer: Answer | None = None
     fence: Fence | None = None
     #: Ends that facts do not explain: a consumer's gate moves its seq and digest without a fact of its own.
-    ends: Mapping[str, Head] = field(default_factory=dict)
+    ends: Mapping[str, Head] = MappingProxyType({})
 
     def owning(self, *heads: Head) -> Change:
         """Also change these streams."""
@@ -174,18 +168,18 @@ class Change:
     def numbering(self, counter: str, *entries: Entry) -> Change:
         """Append rows that take the next positions of `counter`, dense and in commit order."""
         more = tuple(Numbered(counter, entry.TABLE, entry.columns) for entry in entries)
-        return self._with(numbered=self.numbered + more)
+        return self._replace(numbered=self.numbered + more)
 
     def answering(self, answer: Answer) -> Change:
-        return self._with(answer=answer)
+        return self._replace(answer=answer)
 
     def under(self, fence: Fence) -> Change:
-        return self._with(fence=fence)
+        return self._replace(fence=fence)
 
     def ending(self, head: Head, *, seq: int, digest: bytes) -> Change:
         """Move the end of an own stream that holds no facts here (a gate over another service's stream)."""
-        moved = replace(head, seq=seq, digest=digest)
-        return self.owning(head)._with(ends={**self.ends, head.stream: moved})
+        moved = head._replace(seq=seq, digest=digest)
+        return self.owning(head)._replace(ends={**self.ends, head.stream: moved})
 
     def telling(
         self,
@@ -237,13 +231,13 @@ class Change:
             acted_on=day,
             trace=at.trace,
         )
-        return self.owning(on)._with(facts=(*self.facts, fact))
+        return self.owning(on)._replace(facts=(*self.facts, fact))
 
     def end_of(self, head: Head) -> Head:
         """Where the stream will end after this Change: the last fact told on it, or `head` itself."""
         for fact in reversed(self.facts):
             if (fact.kind, fact.id) == (head.kind, head.id):
-                return replace(head, seq=fact.seq, digest=fact.digest)
+                return head._replace(seq=fact.seq, digest=fact.digest)
         return self.ends.get(head.stream, head)
 
     def written(self, entry: type[T]) -> T:
@@ -263,7 +257,7 @@ class Change:
         for fact in self.facts:
             ends[f"{fact.kind}/{fact.id}"] = Head(fact.kind, fact.id, seq=fact.seq, digest=fact.digest)
         return tuple(
-            replace(end, version=head.version + 1)
+            end._replace(version=head.version + 1)
             for head in in_lock_order(self.own)
             for end in [ends.get(head.stream, head)]
         )
@@ -294,13 +288,6 @@ class Change:
         own = tuple(head for change in changes for head in change.own)
         return together._locking(own, tuple(head for change in changes for head in change.relied))
 
-    def _with(self, **changed: Any) -> Change:
-        """A copy; `dataclasses.replace` would look at every field anew each time."""
-        copy = object.__new__(Change)
-        for name in _FIELDS:
-            object.__setattr__(copy, name, changed[name] if name in changed else getattr(self, name))
-        return copy
-
     def _locking(self, own: tuple[Head, ...], relied: tuple[Head, ...]) -> Change:
         """One head for each stream, the oldest that was read: what was read with it may be as old.
 
@@ -311,7 +298,7 @@ class Change:
             if head.version < oldest.setdefault(head.stream, head).version:
                 oldest[head.stream] = head
         owned = dict.fromkeys(head.stream for head in own)
-        return self._with(
+        return self._replace(
             own=tuple(oldest[stream] for stream in owned),
             relied=tuple(head for stream, head in oldest.items() if stream not in owned),
         )
@@ -322,10 +309,7 @@ class Change:
             for entry in entries
             for values in [entry.columns]
         )
-        return self._with(rows=self.rows + more)
-
-
-_FIELDS = tuple(field.name for field in fields(Change))
+        return self._replace(rows=self.rows + more)
 
 
 @lru_cache(maxsize=8192)
@@ -344,7 +328,7 @@ def _one_after(before: Row, row: Row) -> Row:
     if row.write is Write.INSERT:
         if before.write is not Write.DELETE:
             raise ValueError(f"{row.table} {row.key} exists already in this Change")
-        return replace(row, write=Write.PUT)
+        return row._replace(write=Write.PUT)
     if before.write is Write.INSERT and row.write is Write.PUT:
-        return replace(row, write=Write.INSERT)
+        return row._replace(write=Write.INSERT)
     return row

@@ -104,7 +104,7 @@ class Unfenced(Store):
     """The planted bug: whoever holds a batch applies it."""
 
     async def commit(self, change: Change) -> Outcome:
-        return await super().commit(replace(change, fence=None))
+        return await super().commit(change._replace(fence=None))
 
 
 @pytest.mark.parametrize("count", [2, 40])
@@ -302,7 +302,7 @@ async def test_a_reaction_that_lost_a_race_reacts_again(database: Database) -> N
         async with store.reading() as read:
             head = await read.head("thing", "shared")
         assert await store.commit(counted(head)) == Committed()
-        heads.append(replace(head, version=head.version + 1))
+        heads.append(head._replace(version=head.version + 1))
 
     heads = [shared]
     await move()

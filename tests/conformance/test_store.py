@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -113,7 +113,7 @@ async def test_a_change_is_stored_as_a_whole(store: Store, form: str) -> None:
     assert [row["seq"] for row in found["journal"]] == [1, 1]
     assert found["positions"][0]["next"] == 5
     assert found["positions"][0]["last_id"] == "last"
-    assert await heads(store, A, B) == [replace(change.heads_after()[0]), relied]
+    assert await heads(store, A, B) == [change.heads_after()[0], relied]
     answered = await store.answered("scope", "key")
     assert answered == an_answer()
 
@@ -451,7 +451,7 @@ async def test_positions_are_dense_and_in_the_order_of_commits(database: Databas
             notes = [Note(stream=f"{writer}", seq=n) for _ in range(1 + n % 3)]
             change = Change().numbering("notes", *notes)
             if n % 2:  # one that rolls back after it had numbers
-                failing = change.inserting(Place(id=f"{writer}", number=0)).relying_on(replace(A, version=9))
+                failing = change.inserting(Place(id=f"{writer}", number=0)).relying_on(A._replace(version=9))
                 assert await stores[writer % 2].commit(failing) == Conflict()
             assert await commit(stores[writer % 2], change, form) == Committed()
             count += len(notes)
@@ -634,7 +634,7 @@ async def test_a_group_commits_each_of_its_changes_by_itself(store: Store) -> No
     changes = [counted(Head("thing", f"{n}"), n, thing=Thing(id=f"{n}")) for n in range(200)]
     expected: list[Any] = [Committed()] * 200
     for n in range(0, 200, 9):
-        changes[n], expected[n] = changes[n].relying_on(replace(head, version=7)), Conflict()
+        changes[n], expected[n] = changes[n].relying_on(head._replace(version=7)), Conflict()
     for n in range(1, 200, 9):
         changes[n] = changes[n].inserting(Place(id=f"{n}", number=0))
     for n in range(2, 200, 18):

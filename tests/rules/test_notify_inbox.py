@@ -197,7 +197,7 @@ def test_a_second_signature_is_refused_and_names_the_first() -> None:
 
 def test_of_a_batch_all_are_signed() -> None:
     one, two = a_notice(), a_notice(id="n2")
-    two = replace(two, head=replace(two.head, id="n2"))
+    two = replace(two, head=two.head._replace(id="n2"))
     batch = Batch((one.notice.id, "n2"), {one.notice.id: one, "n2": two})
     change = rules.receive_all(batch, by=ZHANG, at=AT, seal=SEAL)
     receipts = told(change, Receipt)

@@ -15,7 +15,7 @@ from sqlalchemy import Executable
 from libs.common.change import Change
 from libs.common.clock import Moment, Trace
 from libs.common.permit import Actor, Role
-from libs.common.store.engine import Engine, Key, Lookup, Outcome, Rows
+from libs.common.store.engine import Asked, Engine, Lookup, Outcome, Rows
 from services.cases.register import loads, rules
 from tests import county
 from tests.county import DEPARTMENT, GRANTED, OFFICE, OFFICERS, TOWNSHIP, WITHHELD, County
@@ -48,8 +48,8 @@ class Overtaken:
     async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         return await self.engine.run(statement, parameters)
 
-    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
-        return await self.engine.find(lookup, keys)
+    async def find(self, asked: Sequence[Asked]) -> Sequence[Rows]:
+        return await self.engine.find(asked)
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
         return await self.engine.scan(lookup, clause)

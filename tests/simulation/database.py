@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from libs.common.change import Change
 from libs.common.store import sqlite
-from libs.common.store.engine import Committed, Conflict, Key, Lookup, Outcome, Rows
+from libs.common.store.engine import Asked, Committed, Conflict, Lookup, Outcome, Rows
 
 
 class Database:
@@ -61,9 +61,9 @@ class Database:
         answer = self._connection.execute(statement, parameters)
         return answer.mappings().all() if answer.returns_rows else []
 
-    def found(self, lookup: Lookup, keys: Sequence[Key]) -> list[Rows]:
-        """The rows of each key."""
-        return sqlite.found(self.raw, lookup, keys)
+    def found(self, asked: Sequence[Asked]) -> list[Rows]:
+        """The rows of each question."""
+        return sqlite.found(self.raw, asked)
 
     def scanned(self, lookup: Lookup, clause: str) -> Rows:
         """Columns of the rows that the clause chooses."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable
 
 from libs.common.change import Change
-from libs.common.store.engine import Key, Lookup, Outcome, Rows
+from libs.common.store.engine import Asked, Lookup, Outcome, Rows
 from libs.common.store.sqlite import SqliteEngine
 from tests.simulation.database import Database
 from tests.simulation.network import Network
@@ -50,8 +50,8 @@ class Engine:
 
         return await self._network.call(self._process, "run", effect)
 
-    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
-        return await self._asked(lambda: self._database.found(lookup, keys))
+    async def find(self, asked: Sequence[Asked]) -> Sequence[Rows]:
+        return await self._asked(lambda: self._database.found(asked))
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
         return await self._asked(lambda: self._database.scanned(lookup, clause))

@@ -91,7 +91,7 @@ class Journals:
             col(JournalRow.kind) == kind, col(JournalRow.id) == id_, col(JournalRow.seq) > seq
         )
         rows = await self._network.ask(self._process, lambda: self._source.rows(statement))
-        entries = [JournalEntry.model_construct(**row) for row in rows]
+        entries = [JournalEntry.stored(row) for row in rows]
         return [envelope.read_structured(envelope.structured(entry)) for entry in entries]
 
 

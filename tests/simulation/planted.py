@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
@@ -86,7 +86,7 @@ class Unfenced(Engine):
             return await super().commit(change)
 
         def effect() -> Outcome:
-            outcome = self._database.commit(replace(change, fence=None))
+            outcome = self._database.commit(change._replace(fence=None))
             if isinstance(outcome, Committed):
                 self._database.raw.execute(
                     "UPDATE positions SET next = ?, last_id = ? WHERE topic = ? AND partition = ?",
@@ -106,7 +106,7 @@ class PositionFirst(Store):
             moved = await super().commit(Change().under(change.fence))
             if not isinstance(moved, Committed):
                 return moved
-        return await super().commit(replace(change, fence=None))
+        return await super().commit(change._replace(fence=None))
 
 
 class Forgetful(Store):
@@ -116,7 +116,7 @@ class Forgetful(Store):
         kept = tuple(
             row for row in change.rows if not (row.table == "held_events" and row.write is Write.PUT)
         )
-        return await super().commit(replace(change, rows=kept))
+        return await super().commit(change._replace(rows=kept))
 
 
 class TakesGaps(Consumer):
@@ -139,8 +139,8 @@ class LastWins(Engine):
 
     async def commit(self, change: Change) -> Outcome:
         def effect() -> Outcome:
-            own = tuple(replace(head, version=self._version(head)) for head in change.own)
-            outcome = self._database.commit(replace(change, own=own, relied=()))
+            own = tuple(head._replace(version=self._version(head)) for head in change.own)
+            outcome = self._database.commit(change._replace(own=own, relied=()))
             self._promises.committed(outcome)
             return outcome
 
@@ -164,7 +164,7 @@ class FromSequence(Engine):
             Row(one.table, (taken + n,), {**one.values, "position": taken + n}, Write.INSERT)
             for n, one in enumerate(change.numbered, 1)
         )
-        return await super().commit(replace(change, numbered=(), rows=(*change.rows, *rows)))
+        return await super().commit(change._replace(numbered=(), rows=(*change.rows, *rows)))
 
     def _take(self, count: int) -> int:
         (last,) = self._database.values(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Column, Executable, select
 from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
-from libs.common.change import NEW, Answer, Change, Fact, Head, Write
+from libs.common.change import NEW, Change, Fact, Head, Write
 from libs.common.store import schema
 
 P = TypeVar("P", bound=schema.Entry)
@@ -30,7 +30,20 @@ class Lookup(NamedTuple):
     columns: tuple[str, ...]
 
 
+#: One question to the database: the rows of a table that have these values.
+Asked = tuple[Lookup, Key]
+
 _HEAD = Lookup("heads", ("kind", "id"))
+
+
+def head_of(kind: str, id: str) -> Asked:
+    """The question for a stream's head."""
+    return _HEAD, (kind, id)
+
+
+def rows_of(entry: type[schema.Entry], **equal: Any) -> Asked:
+    """The question for the rows with these values."""
+    return Lookup(entry.TABLE, tuple(equal)), tuple(equal.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +110,15 @@ class Known:
 
 
 class Reader:
-    """Reads in one go; the same lookup is answered the same way twice.
+    """Reads in one go; the same question is answered the same way twice.
 
-    Read a stream's head before its rows: then a row that moved shows as a conflict, or by `stands`.
+    Ask for a stream's head together with its rows, or before them: then a row that moved shows as a
+    conflict, or by `stands`.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._found: dict[tuple[Lookup, Key], Rows] = {}
+        self._found: dict[Asked, Rows] = {}
 
     async def __aenter__(self) -> Reader:
         return self
@@ -116,22 +130,27 @@ class Reader:
         """The answer's rows as mappings."""
         return await self._engine.fetch(statement, parameters or None)
 
+    async def ahead(self, *asked: Asked) -> None:
+        """Ask all of this at once, to be answered as it was at one moment, when it is read later."""
+        new = [one for one in asked if one not in self._found]
+        if new:
+            self._found.update(zip(new, await self._engine.find(new), strict=True))
+
     async def head(self, kind: str, id: str) -> Head:
         """The stream's head, a new one if it does not exist."""
-        found = await self._look_up(_HEAD, (kind, id))
+        found = await self._answer(head_of(kind, id))
         return Head(**found[0]) if found else Head(kind, id)
 
     async def heads(self, streams: Iterable[tuple[str, str]]) -> list[Head]:
         """The heads of those streams that exist."""
-        keys = list(dict.fromkeys(streams))
-        every = await self._engine.find(_HEAD, keys) if keys else []
-        self._found.update(zip(((_HEAD, key) for key in keys), every, strict=True))
-        return [Head(**row) for rows in every for row in rows]
+        asked = [head_of(*stream) for stream in dict.fromkeys(streams)]
+        await self.ahead(*asked)
+        return [Head(**row) for one in asked for row in self._found[one]]
 
     async def stands(self) -> bool:
         """Whether every head that was read is still as it was, and with it the rows that were read after."""
-        read = {key: rows for (lookup, key), rows in self._found.items() if lookup is _HEAD}
-        now = await self._engine.find(_HEAD, list(read)) if read else []
+        read = {asked: rows for asked, rows in self._found.items() if asked[0] is _HEAD}
+        now = await self._engine.find(list(read)) if read else []
         return all(_version(rows) == _version(again) for rows, again in zip(read.values(), now, strict=True))
 
     async def one(self, entry: type[P], **equal: Any) -> P | None:
@@ -142,35 +161,32 @@ class Reader:
     async def all(self, entry: type[P], statement: Executable | None = None, **equal: Any) -> list[P]:
         """Rows as plain entries: those with these values, or that a statement selects, or the whole table."""
         if equal:
-            found = await self._look_up(Lookup(entry.TABLE, tuple(equal)), tuple(equal.values()))
+            found = await self._answer(rows_of(entry, **equal))
         else:
             found = await self.rows(select(table_of(entry)) if statement is None else statement)
-        return [entry.model_construct(**row) for row in found]
+        return [entry.stored(row) for row in found]
 
     async def known(self, streams: Iterable[tuple[str, str]], wants: Iterable[Want]) -> Known:
-        """Heads first, then the wanted rows, one query per table."""
-        heads = await self.heads(streams)
-        keys: dict[type[schema.Entry], dict[Key, None] | None] = {}
-        for want in wants:
-            if want.key is None or keys.get(want.entry, {}) is None:
-                keys[want.entry] = None
-            else:
-                keys.setdefault(want.entry, {})[want.key] = None  # type: ignore[index]
-        entries: list[schema.Entry] = []
-        for entry, wanted in keys.items():
-            if wanted is None:
-                entries += await self.all(entry)
-            else:
-                every = await self._engine.find(Lookup(entry.TABLE, entry.KEY), list(wanted))
-                entries += [entry.model_construct(**row) for rows in every for row in rows]
+        """Heads and wanted rows, as they were at one moment; of small tables every row, read after."""
+        wants = list(wants)
+        whole = {want.entry: None for want in wants if want.key is None}
+        keyed = {
+            (Lookup(want.entry.TABLE, want.entry.KEY), want.key): want.entry
+            for want in wants
+            if want.key is not None and want.entry not in whole
+        }
+        gates = [head_of(*stream) for stream in dict.fromkeys(streams)]
+        await self.ahead(*gates, *keyed)
+        heads = [Head(**row) for one in gates for row in self._found[one]]
+        entries = [entry.stored(row) for one, entry in keyed.items() for row in self._found[one]]
+        for entry in whole:
+            entries += await self.all(entry)
         return Known(heads, entries)
 
-    async def _look_up(self, lookup: Lookup, key: Key) -> Rows:
-        found = self._found.get((lookup, key))
-        if found is None:
-            (found,) = await self._engine.find(lookup, [key])
-            self._found[lookup, key] = found
-        return found
+    async def _answer(self, asked: Asked) -> Rows:
+        if asked not in self._found:
+            await self.ahead(asked)
+        return self._found[asked]
 
 
 def _version(rows: Rows) -> int:
@@ -191,8 +207,8 @@ class Engine(Protocol):
     async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
         """One writing statement in a transaction of its own."""
 
-    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
-        """For each key its rows, in the order of the table's own key."""
+    async def find(self, asked: Sequence[Asked]) -> Sequence[Rows]:
+        """The rows of each, in the order of the table's own key, all as they were at one moment."""
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
         """These columns of a table, of rows chosen by SQL that both engines speak."""
@@ -214,6 +230,7 @@ def table_of(entry: type[schema.Entry]) -> Any:
     return SQLModel.metadata.tables[entry.TABLE]
 
 
+_place_of = attrgetter("table", "key")
 #: Values of rows to be written to one table in one way.
 Writes = tuple[str, Write, list[Mapping[str, Any]]]
 
@@ -223,14 +240,14 @@ def writes(change: Change) -> list[Writes]:
 
     In the order of their keys, facts in their own: who writes the same rows waits, and locks nobody out.
     """
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in sorted(change.folded_rows(), key=lambda row: (row.table, row.key)):
-        groups.setdefault((row.table, row.write.value), []).append(row.values)
+    groups: dict[tuple[str, Write], list[Mapping[str, Any]]] = {}
+    for row in sorted(change.folded_rows(), key=_place_of):
+        groups.setdefault((row.table, row.write), []).append(row.values)
     if change.facts:
-        groups["journal", Write.INSERT.value] = [_journal_row(fact) for fact in change.facts]
+        groups["journal", Write.INSERT] = [_journal_row(fact) for fact in change.facts]
     if change.answer:
-        groups["answers", Write.INSERT.value] = [_answer_row(change.answer)]
-    return [(table, Write(write), rows) for (table, write), rows in sorted(groups.items())]
+        groups["answers", Write.INSERT] = [change.answer._asdict()]
+    return [(table, write, rows) for (table, write), rows in sorted(groups.items(), key=itemgetter(0))]
 
 
 @lru_cache(maxsize=256)
@@ -303,19 +320,10 @@ class Binder:
         return column.type.dialect_impl(self._dialect)
 
 
-_ANSWER = tuple(field.name for field in dataclasses.fields(Answer))
-_FACT = tuple(field.name for field in dataclasses.fields(Fact) if field.name != "trace")
-
-
-def _answer_row(answer: Answer) -> dict[str, Any]:
-    return {name: getattr(answer, name) for name in _ANSWER}
-
-
 def _journal_row(fact: Fact) -> dict[str, Any]:
-    trace = fact.trace
-    return {
-        **{name: getattr(fact, name) for name in _FACT},
-        "correlation": trace.correlation,
-        "causation": trace.causation,
-        "traceparent": trace.traceparent,
-    }
+    row = fact._asdict()
+    trace = row.pop("trace")
+    row["correlation"] = trace.correlation
+    row["causation"] = trace.causation
+    row["traceparent"] = trace.traceparent
+    return row

@@ -20,10 +20,10 @@ from libs.common import errors
 from libs.common.change import Change
 from libs.common.store import statement
 from libs.common.store.engine import (
+    Asked,
     Committed,
     Conflict,
     FenceLost,
-    Key,
     Lookup,
     Outcome,
     Rows,
@@ -79,7 +79,11 @@ class PostgresEngine:
             connect_args={
                 "timeout": 5,
                 "command_timeout": 30,
-                "server_settings": {"statement_timeout": "20000", "lock_timeout": "10000"},
+                "server_settings": {
+                    "statement_timeout": "20000",
+                    "lock_timeout": "10000",
+                    "bytea_output": "hex",  # as the reads by key expect bytes
+                },
             },
         )
         event.listen(self._db.sync_engine, "checkout", _refuse_closed)
@@ -99,8 +103,8 @@ class PostgresEngine:
                 answer = await connection.execute(statement, parameters)
                 return [dict(row) for row in answer.mappings()] if answer.returns_rows else []
 
-    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
-        return await self._lookups.find(lookup, keys)
+    async def find(self, asked: Sequence[Asked]) -> Sequence[Rows]:
+        return await self._lookups.find(asked)
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
         columns = columns_of(*lookup)
@@ -139,15 +143,12 @@ class PostgresEngine:
             await asyncio.gather(self._announcing, return_exceptions=True)
         await self._db.dispose()
 
-    async def _find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
-        prepared = statement.found(lookup, keys)
+    async def _find(self, asked: Sequence[Asked]) -> Sequence[Rows]:
+        prepared = statement.found(asked)
         async with self._driver() as connection:
-            records = await connection.fetch(prepared.text, *prepared.parameters)
-        columns = columns_of(lookup.table)
-        found: list[list[dict[str, Any]]] = [[] for _ in keys]
-        for nth, *values in records:
-            found[nth - 1].append(statement.BIND.row(columns, values))
-        return found
+            record = await connection.fetchrow(prepared.text, *prepared.parameters)
+        assert record is not None
+        return statement.answers(asked, tuple(record))
 
     async def _commit_alone(self, change: Change) -> Outcome:
         async with self._driver() as connection:

@@ -7,8 +7,9 @@ the commit path writes plain rows only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from sqlalchemy import JSON as GenericJson
 from sqlalchemy import (
@@ -63,6 +64,16 @@ class Entry(SQLModel):
         cls.KEY = tuple(
             name for name, field in cls.model_fields.items() if getattr(field, "primary_key", False) is True
         )
+
+    @classmethod
+    def stored(cls, row: Mapping[Any, Any]) -> Self:
+        """The entry of a row that the database gave, which was checked when it was written."""
+        entry = object.__new__(cls)
+        object.__setattr__(entry, "__dict__", dict(row))
+        object.__setattr__(entry, "__pydantic_fields_set__", set(cls.model_fields))
+        object.__setattr__(entry, "__pydantic_extra__", None)
+        object.__setattr__(entry, "__pydantic_private__", None)
+        return entry
 
     @property
     def columns(self) -> dict[str, Any]:

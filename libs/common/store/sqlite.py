@@ -11,7 +11,7 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,11 +25,11 @@ from sqlalchemy.exc import DBAPIError
 from libs.common import errors
 from libs.common.change import Change, Fence, Numbered, Write, in_lock_order
 from libs.common.store.engine import (
+    Asked,
     Binder,
     Committed,
     Conflict,
     FenceLost,
-    Key,
     Lookup,
     Outcome,
     Rows,
@@ -113,9 +113,14 @@ class SqliteEngine:
 
         return cast(Rows, await self._submit(work))
 
-    async def find(self, lookup: Lookup, keys: Sequence[Key]) -> Sequence[Rows]:
+    async def find(self, asked: Sequence[Asked]) -> Sequence[Rows]:
+        raw = _raw(self._reader)
         with _Translated():
-            return found(_raw(self._reader), lookup, keys)
+            raw.execute("BEGIN")
+            try:
+                return found(raw, asked)
+            finally:
+                raw.execute("COMMIT")
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
         with _Translated():
@@ -198,14 +203,18 @@ def _run_job(raw: sqlite3.Connection, connection: sqlalchemy.Connection, job: _J
     return Conflict() if getattr(result, "sqlite_errorcode", None) in _TAKEN else result
 
 
-def found(raw: sqlite3.Connection, lookup: Lookup, keys: Sequence[Key]) -> list[Rows]:
-    """The rows of each key."""
+def found(raw: sqlite3.Connection, asked: Iterable[Asked]) -> list[Rows]:
+    """The rows of each question."""
+    every = [(columns_of(lookup.table), raw.execute(_text_of_found(lookup), key)) for lookup, key in asked]
+    return [[_BIND.row(columns, row) for row in rows] for columns, rows in every]
+
+
+@lru_cache(maxsize=256)
+def _text_of_found(lookup: Lookup) -> str:
     columns = columns_of(lookup.table)
     order = ", ".join(f'"{key.name}"' for key in columns if key.primary_key)
     equal = " AND ".join(f'"{name}" = ?' for name in lookup.columns)
-    text = f"SELECT {names_of(columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
-    every = [raw.execute(text, key).fetchall() for key in keys]
-    return [[_BIND.row(columns, row) for row in rows] for rows in every]
+    return f"SELECT {names_of(columns)} FROM {lookup.table} WHERE {equal} ORDER BY {order}"
 
 
 def scanned(raw: sqlite3.Connection, lookup: Lookup, clause: str) -> Rows:

@@ -8,8 +8,8 @@ Under READ COMMITTED a lock that had to wait looks at the row again, so a head t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import count
 from operator import itemgetter
@@ -23,9 +23,11 @@ from sqlmodel import SQLModel
 
 from libs.common.change import Change, Fence, Head, Write, in_lock_order
 from libs.common.store.engine import (
+    Asked,
     Binder,
     Key,
     Lookup,
+    Rows,
     Writes,
     columns_of,
     names_of,
@@ -68,21 +70,62 @@ def one(change: Change) -> Statement:
     return Statement(_text_of_one(shape), _scalars(change, groups))
 
 
-def found(lookup: Lookup, keys: Sequence[Key]) -> Statement:
-    """The statement that finds the rows of these keys; each row begins with the number of its key, from 1."""
-    rows = [dict(zip(lookup.columns, key, strict=True)) for key in keys]
-    return Statement(_text_of_found(lookup), [_json(rows)])
+def found(asked: Iterable[Asked]) -> Statement:
+    """What answers questions, all as of one moment: one row, with a column of JSON for each lookup."""
+    keys = _by_lookup(asked)
+    parameters = [
+        _json([dict(zip(lookup.columns, key, strict=True)) for key in keys[lookup]]) for lookup in keys
+    ]
+    return Statement(_text_of_found(tuple(keys)), parameters)
+
+
+def answers(asked: Sequence[Asked], texts: Sequence[str]) -> list[Rows]:
+    """The rows of each question, as the columns of that one row tell them."""
+    rows: dict[Asked, list[dict[str, Any]]] = {one: [] for one in asked}
+    for (lookup, keys), text in zip(_by_lookup(asked).items(), texts, strict=True):
+        names, read = _read_columns(lookup.table)
+        for nth, *values in orjson.loads(text):
+            row = dict(zip(names, values, strict=True))
+            for name, from_json in read:
+                if row[name] is not None:
+                    row[name] = from_json(row[name])
+            rows[lookup, keys[nth - 1]].append(row)
+    return [rows[one] for one in asked]
+
+
+def _by_lookup(asked: Iterable[Asked]) -> dict[Lookup, list[Key]]:
+    """The keys of each lookup, in an order that does not depend on who asked first."""
+    keys: dict[Lookup, list[Key]] = {}
+    for lookup, key in asked:
+        keys.setdefault(lookup, []).append(key)
+    return {lookup: keys[lookup] for lookup in sorted(keys)}
 
 
 @lru_cache(maxsize=256)
-def _text_of_found(lookup: Lookup) -> str:
+def _text_of_found(lookups: tuple[Lookup, ...]) -> str:
+    numbers = count(1)
+    return "SELECT " + ",\n".join(_found_part(lookup, numbers) for lookup in lookups)
+
+
+def _found_part(lookup: Lookup, numbers: Iterator[int]) -> str:
+    """The rows of a lookup's keys, each as an array that begins with the number of its key, from 1."""
     table = SQLModel.metadata.tables[lookup.table]
     columns = [table.columns[name] for name in lookup.columns]
     equal = " AND ".join(f't."{column.name}" = k."{column.name}"' for column in columns)
     order = ", ".join(["k.nth", *(f't."{key.name}"' for key in table.primary_key)])
-    keys = _records("k", _typed(columns), count(1), nth="nth")
+    keys = _records("k", _typed(columns), numbers, nth="nth")
     values = ", ".join(f't."{column.name}"' for column in columns_of(lookup.table))
-    return f"SELECT k.nth, {values} FROM {keys} JOIN {lookup.table} t ON {equal} ORDER BY {order}"
+    rows = f"json_agg(json_build_array(k.nth, {values}) ORDER BY {order})"
+    return f"(SELECT coalesce({rows}, '[]')::text FROM {keys} JOIN {lookup.table} t ON {equal})"
+
+
+@lru_cache(maxsize=64)
+def _read_columns(table: str) -> tuple[list[str], list[tuple[str, Callable[[str], Any]]]]:
+    """The columns of a table, and what makes a value of those that JSON has no word for."""
+    columns = columns_of(table)
+    return [column.name for column in columns], [
+        (column.name, _FROM_JSON[_type(column)]) for column in columns if _type(column) in _FROM_JSON
+    ]
 
 
 class _Shape(NamedTuple):
@@ -243,6 +286,7 @@ def _casts(columns: Iterable[Column[Any]], numbers: Iterator[int]) -> str:
     return ", ".join(f"${next(numbers)}::{_type(column)}" for column in columns)
 
 
+@lru_cache(maxsize=1024)
 def _type(column: Column[Any]) -> str:
     return column.type.compile(DIALECT)
 
@@ -269,7 +313,7 @@ def many(changes: Sequence[Change]) -> Statement:
     """
     fence = next((change.fence for change in changes if change.fence), None)
     groups = _rows_of(changes)
-    order = tuple(sorted(groups, key=lambda group: (group.counter, group.table, group.write.value)))
+    order = tuple(sorted(groups, key=lambda group: (group.counter, group.table, group.write)))
     after = [(n, head) for n, change in enumerate(changes) for head in change.heads_after()]
     parameters: list[Any] = [
         len(changes),
@@ -298,15 +342,16 @@ def _rows_of(changes: Sequence[Change]) -> dict[_Group, list[dict[str, Any]]]:
     groups: dict[_Group, list[dict[str, Any]]] = {}
     for n, change in enumerate(changes):
         for table, write, rows in writes(change):
-            names = _names_of(written_columns(table, write)[0])
+            if write is Write.DELETE:
+                names = _names_of(written_columns(table, write)[0])
+                rows = [{name: row[name] for name in names} for row in rows]
             into = groups.setdefault(_Group(table, write), [])
-            into += [{**{name: row[name] for name in names}, "n": n} for row in rows]
+            into += [{**row, "n": n} for row in rows]
         places: dict[str, int] = {}
         for row in change.numbered:
             place = places[row.counter] = places.get(row.counter, 0) + 1
-            named = {column.name: row.values[column.name] for column in _without_position(row.table)}
             into = groups.setdefault(_Group(row.table, Write.INSERT, row.counter), [])
-            into.append({**named, "n": n, "place": place})
+            into.append({**row.values, "n": n, "place": place})
     for group, together in groups.items():
         if len(changes) > 1 and group.table != "journal":
             keys = _names_of(written_columns(group.table, Write.DELETE)[0])
@@ -411,6 +456,31 @@ def _names_of(columns: tuple[Column[Any], ...]) -> tuple[str, ...]:
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(rows, default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+
+#: The driver writes the first and the last moment as those that are beyond all others.
+_ENDLESS = {"-infinity": datetime.min, "infinity": datetime.max}
+
+
+def _instant(text: str) -> datetime:
+    if text in _ENDLESS:
+        return _ENDLESS[text].replace(tzinfo=UTC)
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _day(text: str) -> date:
+    return _ENDLESS[text].date() if text in _ENDLESS else date.fromisoformat(text)
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("\\x"))
+
+
+_FROM_JSON: Mapping[str, Callable[[str], Any]] = {
+    "BYTEA": _bytes,
+    "DATE": _day,
+    "TIMESTAMP WITH TIME ZONE": _instant,
+}
 
 
 def _written(value: Any) -> str:

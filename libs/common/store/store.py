@@ -106,7 +106,7 @@ class Store:
 
     async def answered(self, scope: str, key: str) -> Answer | None:
         """The committed answer under this Idempotency-Key, if there is one."""
-        (found,) = await self._engine.find(_ANSWER, [(scope, key)])
+        (found,) = await self._engine.find([(_ANSWER, (scope, key))])
         return Answer(**found[0]) if found else None
 
     def on_growth(self, wake: Callable[[], None]) -> None:

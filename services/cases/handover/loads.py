@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from libs.common import errors
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader
+from libs.common.store.engine import Reader, rows_of
 from services.cases import access
 from services.cases.handover.rules import Handover, Offering
 from services.cases.handover.tables import Transfer, case_of
@@ -30,10 +30,13 @@ async def offering(read: Reader, file: CaseFile, to_agency: str, officers: Seque
 
 async def handover(read: Reader, transfer: str, *, proposed: str = "") -> Handover:
     """A transfer with its case. Raises NotFound."""
-    file = await intake.case_file(read, case_of(transfer))
+    case = case_of(transfer)
+    await read.ahead(*intake.of_case(case), rows_of(Transfer, id=transfer))
+    file = await intake.case_file(read, case)
     row = await read.one(Transfer, id=transfer)
     if row is None:
         raise errors.NotFound
+    await read.ahead(register.of_agency(row.to_agency), *register.of_power(file.case.power))
     recipient = await register.agency(read, row.to_agency)
     assert recipient is not None  # an agency is never taken out of the register
     return Handover(

@@ -93,6 +93,7 @@ def shown(case: Case, permit: Permit) -> dict[str, Any]:
 
 
 async def _load(read: Reader, request: Request[ClueIn]) -> Loaded[Receiving]:
+    await read.ahead(register.of_agency(request.actor.agency), *register.of_power(request.body.power))
     facts = Receiving(
         receiver=await register.agency(read, request.actor.agency),
         competence=await register.competence(read, request.body.power),

@@ -10,7 +10,7 @@ from sqlalchemy import select as select_columns
 
 from libs.common import errors
 from libs.common.permit import Actor, Permit
-from libs.common.store.engine import Reader, table_of
+from libs.common.store.engine import Asked, Reader, head_of, rows_of, table_of
 from libs.common.web import paging
 from services.cases import access
 from services.cases.intake.rules import CaseFile
@@ -19,13 +19,18 @@ from services.cases.register import loads as register
 
 
 async def case_file(read: Reader, case: str) -> CaseFile:
-    """A case with its parties, its head first. Raises NotFound."""
-    head = await read.head("case", case)
+    """A case with its parties and its head. Raises NotFound."""
+    await read.ahead(*of_case(case))
     row = await read.one(Case, id=case)
     if row is None:
         raise errors.NotFound
     parties = await read.all(Party, case=case)
-    return CaseFile(head, row, tuple(parties))
+    return CaseFile(await read.head("case", case), row, tuple(parties))
+
+
+def of_case(case: str) -> tuple[Asked, ...]:
+    """What `case_file` asks."""
+    return head_of("case", case), rows_of(Case, id=case), rows_of(Party, case=case)
 
 
 async def seen(read: Reader, actor: Actor, case: str) -> tuple[CaseFile, access.Situation]:
@@ -87,7 +92,7 @@ async def listed(
         values = dict(row)
         permit = as_party.get(values.pop("relation")) or everything
         if permit is not None:
-            found.append(Listed(Case.model_construct(**values), permit))
+            found.append(Listed(Case.stored(values), permit))
     return found
 
 

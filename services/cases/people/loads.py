@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import starmap
 
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader
+from libs.common.store.engine import Reader, head_of, rows_of
 from services.cases import access
 from services.cases.people.rules import Crew, Enrolment, certified
 from services.cases.people.tables import Officer
@@ -15,7 +16,9 @@ from services.cases.register import loads as register
 
 async def crew(read: Reader, named: Sequence[str]) -> Crew:
     """The officers named for an act; those that do not exist are left out."""
-    heads = await read.heads([("officer", officer) for officer in named])
+    streams = [("officer", officer) for officer in named]
+    await read.ahead(*starmap(head_of, streams), *(rows_of(Officer, id=officer) for officer in named))
+    heads = await read.heads(streams)
     officers = [await read.one(Officer, id=officer) for officer in named]
     return Crew(tuple(named), tuple(officer for officer in officers if officer), tuple(heads))
 

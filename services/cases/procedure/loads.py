@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from libs.common.change import Head
-from libs.common.store.engine import Reader
+from libs.common.store.engine import Reader, rows_of
 from services.cases.intake.rules import CaseFile
 from services.cases.intake.tables import Handler
 from services.cases.people import loads as people
@@ -35,6 +35,11 @@ async def outlook(read: Reader, file: CaseFile, *, day: date) -> Proceeding:
 
 
 async def _with_crew(read: Reader, file: CaseFile, crew: Crew, number: Head) -> Proceeding:
+    await read.ahead(
+        register.of_agency(file.case.holder),
+        rows_of(Handler, case=file.case.id),
+        *register.of_power(file.case.power),
+    )
     holder = await register.agency(read, file.case.holder)
     assert holder is not None  # an agency is never taken out of the register
     handlers = await read.all(Handler, case=file.case.id)

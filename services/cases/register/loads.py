@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from libs.common import errors
 from libs.common.change import Head
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader, table_of
+from libs.common.store.engine import Asked, Reader, head_of, rows_of, table_of
 from libs.common.store.schema import Entry
 from libs.common.web import paging
 from services.cases import access
@@ -44,11 +44,21 @@ async def situation(read: Reader, actor: Actor, relations: frozenset[str] = froz
     )
 
 
+def of_agency(id_: str) -> Asked:
+    """What `agency` and `situation` ask."""
+    return rows_of(Agency, id=id_)
+
+
+def of_power(power: str) -> tuple[Asked, ...]:
+    """What `competence` asks."""
+    return head_of("power", power), rows_of(Power, code=power), rows_of(Grant, power=power)
+
+
 async def competence(read: Reader, power: str) -> Competence:
-    """A power with all its grants; the head first, so that a grant that moves shows as a conflict."""
-    head = await read.head("power", power)
+    """A power with all its grants and its head, so that a grant that moves shows as a conflict."""
+    await read.ahead(*of_power(power))
     return Competence(
-        head=head,
+        head=await read.head("power", power),
         power=await read.one(Power, code=power),
         grants=tuple(await read.all(Grant, power=power)),
     )

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from libs.common import errors
 from libs.common.change import gate_of
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader
+from libs.common.store.engine import Reader, head_of, rows_of
 from libs.common.store.schema import HeldEvent, ParkedKey
 from services.notify import access
 from services.notify.inbox.rules import Batch, NoticeFile, Question
@@ -24,12 +24,12 @@ _SOURCES = ("cases", "sharing")
 
 
 async def notice_file(read: Reader, notice: str) -> NoticeFile:
-    """A notice, its head first. Raises NotFound."""
-    head = await read.head("notice", notice)
+    """A notice and its head. Raises NotFound."""
+    await read.ahead(head_of("notice", notice), rows_of(Notice, id=notice))
     row = await read.one(Notice, id=notice)
     if row is None:
         raise errors.NotFound
-    return NoticeFile(head, row)
+    return NoticeFile(await read.head("notice", notice), row)
 
 
 async def seen(read: Reader, actor: Actor, agency: str) -> access.Situation:

@@ -114,7 +114,8 @@ def enter(s: Desk, entry: LogEntry, event: Event | None) -> Change:
 
     Word of a case's event never stands before that event: where it has come first, it waits here.
     """
-    rights = _RIGHTS.get(entry.type, _none)(s, entry, event)
+    meant = _RIGHTS.get(entry.type)
+    rights = meant(s, entry, event) if meant else Change()
     of = told_of(event)
     if of and s.gate and s.gate.seq < of[1]:
         return Change.all_of([rights, _wait(s.early, s.gate, entry, *of)])
@@ -211,10 +212,6 @@ def _on_notice(s: Desk, entry: LogEntry, event: NoticeIssued) -> Change:
 def _begin(entry: LogEntry, agency: str, *, ground: str, relation: str) -> Change:
     right = Right(stream=entry.stream, agency=agency, ground=ground, relation=relation, from_seq=entry.seq)
     return Change().putting(right)
-
-
-def _none(s: Desk, entry: LogEntry, event: Event | None) -> Change:
-    return Change()
 
 
 #: What events mean for who may see what; those that are not here give and take nothing.
