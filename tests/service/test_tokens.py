@@ -92,6 +92,18 @@ async def test_our_own_tokens_and_those_of_our_services_are_believed(tmp_path: P
             await believing.verify(tokens.Issuer(key, "liandong", "liandong").issue("li", forgery.AGENCY, []))
 
 
+@pytest.mark.anyio
+async def test_a_token_believed_once_is_refused_when_it_has_ended(trusting: tokens.Verifier) -> None:
+    """With the issuer's clock 30 seconds ahead at most: this one has some two seconds left."""
+    end = forgery.now() - 27
+    token = forgery.forge(claims={"iat": end - 600, "exp": end})
+    assert await trusting.verify(token) == await trusting.verify(token)
+    while forgery.now() <= end + 30:  # noqa: ASYNC110 - nobody tells that time has passed
+        await anyio.sleep(0.1)
+    with pytest.raises(tokens.Unauthenticated):
+        await trusting.verify(token)
+
+
 class Source:
     """An issuer's JWKS address that counts its callers and may fail."""
 
@@ -137,6 +149,29 @@ async def test_many_callers_at_once_ask_once() -> None:
         for _ in range(50):
             group.start_soon(keys.find, "ed")
     assert source.asked == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "now_published",
+    [
+        pytest.param([], id="withdrawn"),
+        pytest.param([forgery.jwk(forgery.OTHER, "ed")], id="replaced"),
+    ],
+)
+async def test_a_token_believed_once_is_refused_when_its_key_has_gone(
+    now_published: list[dict[str, str]],
+) -> None:
+    source = Source()
+    trusting = forgery.verifier(source.keys())
+    token = forgery.forge()
+    for _ in range(2):
+        assert await trusting.verify(token)
+    source.answer = httpx.Response(200, json={"keys": [*now_published, forgery.jwk(forgery.OTHER, "new")]})
+    source.time = 301
+    for _ in range(2):
+        with pytest.raises(tokens.Unauthenticated):
+            await trusting.verify(token)
 
 
 @pytest.mark.anyio

@@ -116,7 +116,9 @@ def _found_part(lookup: Lookup, numbers: Iterator[int]) -> str:
     keys = _records("k", _typed(columns), numbers, nth="nth")
     values = ", ".join(f't."{column.name}"' for column in columns_of(lookup.table))
     rows = f"json_agg(json_build_array(k.nth, {values}) ORDER BY {order})"
-    return f"(SELECT coalesce({rows}, '[]')::text FROM {keys} JOIN {lookup.table} t ON {equal})"
+    # Key by key: a plan made for a small table is kept while the table grows, and must not read all of it.
+    each = f"CROSS JOIN LATERAL (SELECT * FROM {lookup.table} t WHERE {equal} OFFSET 0) t"
+    return f"(SELECT coalesce({rows}, '[]')::text FROM {keys} {each})"
 
 
 @lru_cache(maxsize=64)
@@ -316,7 +318,7 @@ def many(changes: Sequence[Change]) -> Statement:
     order = tuple(sorted(groups, key=lambda group: (group.counter, group.table, group.write)))
     after = [(n, head) for n, change in enumerate(changes) for head in change.heads_after()]
     parameters: list[Any] = [
-        len(changes),
+        _json([{"n": n} for n in range(len(changes))]),
         _json(_read_heads(changes)),
         _json([_head(n, head) for n, head in after if head.version > 1]),
         _json([_head(n, head) for n, head in after if head.version == 1]),
@@ -378,7 +380,9 @@ def _head(n: int, head: Head) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _text_of_many(groups: tuple[_Group, ...], *, fenced: bool) -> str:
-    numbers = count(2)
+    numbers = count(1)
+    # Numbered by JSON too: of a series the server would guess the length, and plan anew each time.
+    every = _records("g", (("n", "integer"),), numbers)
     stream = (("n", "integer"), ("kind", "varchar"), ("id", "varchar"))
     ends = (*stream, ("seq", "integer"), ("digest", "bytea"))
     first = "(SELECT count(*) = 1 FROM fence)" if fenced else "true"
@@ -387,7 +391,7 @@ def _text_of_many(groups: tuple[_Group, ...], *, fenced: bool) -> str:
         "locked AS MATERIALIZED (SELECT kind, id, version FROM heads"
         f" WHERE {first} AND (kind, id) IN (SELECT kind, id FROM want)"
         f" {_IN_LOCK_ORDER} FOR UPDATE)",
-        f"passed AS MATERIALIZED (SELECT n FROM generate_series(0, $1::integer - 1) AS g (n) WHERE {first}"
+        f"passed AS MATERIALIZED (SELECT n FROM {every} WHERE {first}"
         " AND NOT EXISTS (SELECT 1 FROM want w WHERE w.n = g.n AND NOT EXISTS"
         " (SELECT 1 FROM locked l WHERE l.kind = w.kind AND l.id = w.id AND l.version = w.version)))",
         "gate AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM passed) AS open)",
@@ -459,12 +463,15 @@ def _json(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 #: The driver writes the first and the last moment as those that are beyond all others.
-_ENDLESS = {"-infinity": datetime.min, "infinity": datetime.max}
+_ENDLESS = {
+    "-infinity": datetime.min.replace(tzinfo=UTC),
+    "infinity": datetime.max.replace(tzinfo=UTC),
+}
 
 
 def _instant(text: str) -> datetime:
     if text in _ENDLESS:
-        return _ENDLESS[text].replace(tzinfo=UTC)
+        return _ENDLESS[text]
     return datetime.fromisoformat(text).astimezone(UTC)
 
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import anyio
 import httpx
@@ -202,6 +202,20 @@ PEOPLE = frozenset(Role) - {Role.SERVICE}
 SERVICES = frozenset({Role.SERVICE})
 
 
+class _Believed(NamedTuple):
+    """What was found of a token: only its end, and its issuer's key, can change afterwards."""
+
+    actor: Actor
+    trust: Trust
+    kid: str
+    key: Key
+    end: int  #: in seconds since 1970
+
+
+#: Tokens that are remembered as believed; each is sent many times.
+_REMEMBERED = 1024
+
+
 class Verifier:
     """Says who a token speaks for, or refuses it."""
 
@@ -210,19 +224,39 @@ class Verifier:
         self._audience = audience
         self._trusts = {trust.issuer: trust for trust in trusts}
         self._leeway = leeway
+        self._believed: dict[str, _Believed] = {}
 
     async def verify(self, token: str) -> Actor:
         """The actor, or Unauthenticated; Transient when the issuer's keys cannot be had."""
+        believed = self._believed.get(token)
+        if believed and await self._still(believed):
+            return believed.actor
         header, claims = _opened(token)
         trust = self._trusts.get(_text(claims, "iss"))
         if trust is None:
             raise Unauthenticated()
-        key = await trust.keys.find(_vetted(header))
+        kid = _vetted(header)
+        key = await trust.keys.find(kid)
         if key is None:
             raise Unauthenticated()
         self._check(token, key, trust)
         _check_life(claims, trust.seconds)
-        return _actor(claims, trust.roles)
+        actor = _actor(claims, trust.roles)
+        self._remember(token, _Believed(actor, trust, kid, key, claims["exp"]))
+        return actor
+
+    async def _still(self, believed: _Believed) -> bool:
+        """Whether what was found is still so: a signature does not change, time and keys do."""
+        now = clock.Clock().now().timestamp()
+        return (
+            believed.end > now - self._leeway and await believed.trust.keys.find(believed.kid) == believed.key
+        )
+
+    def _remember(self, token: str, believed: _Believed) -> None:
+        self._believed.pop(token, None)
+        self._believed[token] = believed
+        if len(self._believed) > _REMEMBERED:
+            del self._believed[next(iter(self._believed))]
 
     def _check(self, token: str, key: Key, trust: Trust) -> None:
         try:
