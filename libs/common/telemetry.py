@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.orjson import OrjsonFormatter
 
 from libs.common import clock
 from libs.common.clock import Trace
@@ -66,11 +67,8 @@ def speaking(service: str) -> Iterator[None]:
 _UNSEEMLY = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
-class OneLine(JsonFormatter):
+class OneLine(OrjsonFormatter):
     """A record as one line of JSON, with the service and the trace that it belongs to."""
-
-    def __init__(self) -> None:
-        super().__init__(json_ensure_ascii=False)
 
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
@@ -89,7 +87,10 @@ class OneLine(JsonFormatter):
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """The line."""
-        line = super().jsonify_log_record(log_data)
+        try:
+            line: str = super().jsonify_log_record(log_data)
+        except TypeError:  # half a character, a number beyond 64 bits
+            line = json.dumps(log_data, ensure_ascii=False, default=str)
         return _UNSEEMLY.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import anyio
 import httpx
@@ -21,7 +21,6 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from fastapi import Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
 
@@ -387,21 +386,24 @@ def service_issuer(settings: Settings, service: Name, seal: Seal) -> Issuer:
     return Issuer(seal, settings.base_url(service), settings.audience)
 
 
-_bearer = HTTPBearer(auto_error=False, description="访问凭证（JWT）")
-
-
-async def actor(request: Request, _: Annotated[object, Depends(_bearer)] = None) -> Actor:
+class Bearer(HTTPBearer):
     """FastAPI dependency: who asks. The token is verified once a request, before its body is read."""
-    known = request.scope.get("liandong.actor")
-    if isinstance(known, Actor):
-        return known
-    given = request.headers.getlist("authorization")
-    if not given:
-        raise Missing("请在 Authorization 请求头中提供 Bearer 凭证")
-    scheme, _space, token = given[0].partition(" ")
-    if len(given) > 1 or scheme.lower() != "bearer":
-        raise Unauthenticated()
-    verifier: Verifier = request.app.state.verifier
-    found = await verifier.verify(token)
-    request.scope["liandong.actor"] = found
-    return found
+
+    async def __call__(self, request: Request) -> Actor:  # type: ignore[override]
+        """The actor, or Unauthenticated."""
+        known = request.scope.get("liandong.actor")
+        if isinstance(known, Actor):
+            return known
+        given = request.headers.getlist("authorization")
+        if not given:
+            raise Missing("请在 Authorization 请求头中提供 Bearer 凭证")
+        scheme, _space, token = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer":
+            raise Unauthenticated()
+        verifier: Verifier = request.app.state.verifier
+        found = await verifier.verify(token)
+        request.scope["liandong.actor"] = found
+        return found
+
+
+actor = Bearer(scheme_name="HTTPBearer", description="访问凭证（JWT）")
