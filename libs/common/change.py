@@ -293,6 +293,8 @@ class Change(NamedTuple):
 
         A stream both owned and relied on is owned.
         """
+        if len(own) == 1 and not relied:
+            return self._replace(own=own, relied=())
         oldest: dict[str, Head] = {}
         for head in (*own, *relied):
             if head.version < oldest.setdefault(head.stream, head).version:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 #: Days of law are days in China.
@@ -46,8 +47,7 @@ class Clock:
         return real + self._moved
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """What leads from a request to its event and to that event's effects (W3C traceparent)."""
 
     correlation: str  #: the request's id; the same on everything that follows from it

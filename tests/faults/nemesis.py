@@ -84,7 +84,7 @@ async def pause_past_the_session(fleet: Fleet, choice: Random) -> str:
     service = choice.choice(NAMES)
     number, process = _one_of(fleet, service, choice)
     async with _paused(process):
-        await asyncio.sleep(13.0)
+        await asyncio.sleep(9.0)
     return f"{service} {number}"
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -68,8 +67,7 @@ class Unreadable(Exception):
     """These bytes are not an event of ours; they are parked alone, as they came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """An event as it arrived, read but not yet understood: its data is still raw."""
 
     id: str

@@ -141,15 +141,15 @@ class KafkaLog:
         known = await self.topics(topics)
         if missing := set(topics) - known.keys():
             raise errors.Transient(f"主题不存在：{'、'.join(sorted(missing))}")
-        # Members of a group are removed by the brokers after ten seconds of silence; a consumer without a
-        # position must never be given one by them, hence "none". Joining may block as long as the slowest
-        # member takes, so requests have more time than that.
+        # Members of a group are removed by the brokers after six seconds of silence, the least that they allow.
+        # A consumer without a position must never be given one by them, hence "none". Joining may block as
+        # long as the slowest member takes, so requests have more time than that.
         consumer = AIOKafkaConsumer(
             **self._who,
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            session_timeout_ms=10_000,
+            session_timeout_ms=6_000,
             heartbeat_interval_ms=1_000,
             request_timeout_ms=20_000,
             fetch_max_wait_ms=200,

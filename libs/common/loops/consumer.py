@@ -18,6 +18,7 @@ from libs.common.change import Fence
 from libs.common.clock import Clock
 from libs.common.log import envelope
 from libs.common.log.seam import Log, OffsetLost, Partition, Record, Subscription
+from libs.common.loops.backoff import Backoff
 from libs.common.store.store import Store
 
 #: Records that one poll brings at most.
@@ -66,20 +67,19 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume until cancelled. A replaced log stops it for good, with an alarm."""
-        backoff = 0.05
+        backoff = Backoff()
         try:
             while self.stopped is None:
                 try:
                     await self.once(within=1.0)
-                    backoff = 0.05
+                    backoff.reset()
                 except (Replaced, OffsetLost) as alarm:
                     self.stopped = str(alarm)
                     _log.critical("consumer stopped: %s", alarm, extra={"action": "consumer_stopped"})
                 except (errors.Transient, edge.Leave) as why:
                     _log.warning("consumer waits: %s", why, extra={"action": "consumer_wait"})
                     await self._leave()
-                    await asyncio.sleep(backoff)
-                    backoff = min(backoff * 2, 2.0)
+                    await backoff.wait()
         finally:
             await self._leave()
 
@@ -95,8 +95,11 @@ class Consumer:
         if not polled.records:
             for place in self._places.values():
                 place.checked = False
-        for partition, records in polled.records.items():
-            await self._apply(partition, records)
+        # Partitions are independent: while the database works for one, we work for the next.
+        applying = (self._apply(partition, records) for partition, records in polled.records.items())
+        for error in await asyncio.gather(*applying, return_exceptions=True):
+            if error:
+                raise error
         return sum(len(records) for records in polled.records.values())
 
     @property

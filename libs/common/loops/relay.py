@@ -15,6 +15,7 @@ from libs.common import errors
 from libs.common.clock import Clock
 from libs.common.log import envelope
 from libs.common.log.seam import Log
+from libs.common.loops.backoff import Backoff
 from libs.common.loops.lease import Leased
 from libs.common.store.store import Store
 
@@ -43,18 +44,17 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled; gives the lease back on the way out."""
-        backoff = 0.05
+        backoff = Backoff()
         try:
             while True:
                 self._awake.clear()
                 try:
                     more = await self.once()
-                    backoff = 0.05
+                    backoff.reset()
                 except errors.Transient as error:
                     self.failures += 1
                     _log.warning("relay waits: %s", error.detail, extra={"action": "relay_wait"})
-                    await asyncio.sleep(backoff)
-                    backoff = min(backoff * 2, 2.0)
+                    await backoff.wait()
                     continue
                 if not more:
                     await self._rest()

@@ -16,6 +16,7 @@ from libs.common import edge, errors, telemetry
 from libs.common.clock import Clock
 from libs.common.log.envelope import Heard
 from libs.common.log.seam import Log
+from libs.common.loops.backoff import Backoff
 from libs.common.loops.consumer import Consumer
 from libs.common.loops.filler import Filler
 from libs.common.loops.relay import Relay
@@ -96,7 +97,7 @@ class Loops:
 
     async def _kept(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Prepare the log, then run; what should not happen is logged and started again, more slowly."""
-        backoff = 0.1
+        backoff = Backoff(0.1, 5.0)
         while True:
             try:
                 if name in ("relay", "consumer"):
@@ -107,8 +108,7 @@ class Loops:
                 _log.warning("%s waits: %s", name, why.detail, extra={"action": "loop_wait"})
             except Exception:  # noqa: BLE001 - a loop must outlive our bugs; this one is logged and counted
                 _log.exception("%s failed", name, extra={"action": "loop_failed"})
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, 5.0)
+            await backoff.wait()
 
     async def _gauges(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from libs.common.clock import Clock, Moment, Trace
 from libs.common.contracts.event import CATALOGUE, Event
 from libs.common.edge import Reaction
 from libs.common.log.envelope import Heard
+from libs.common.loops.backoff import Backoff
 from libs.common.loops.lease import Leased
 from libs.common.store.engine import Committed, Known, Reader, Want
 from libs.common.store.store import Store
@@ -96,18 +97,17 @@ class Rebuilder:
 
     async def run(self) -> None:
         """Rebuild until cancelled; gives the lease back on the way out."""
-        backoff = 0.05
+        backoff = Backoff()
         try:
             while True:
                 self._awake.clear()
                 try:
                     if not await self.once():
                         await self._rest()
-                    backoff = 0.05
+                    backoff.reset()
                 except errors.Transient as why:
                     _log.warning("rebuild waits: %s", why.detail, extra={"action": "rebuild_wait"})
-                    await asyncio.sleep(backoff)
-                    backoff = min(backoff * 2, 2.0)
+                    await backoff.wait()
         finally:
             await self._leave()
 
