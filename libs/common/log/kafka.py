@@ -141,7 +141,7 @@ class KafkaLog:
         known = await self.topics(topics)
         if missing := set(topics) - known.keys():
             raise errors.Transient(f"主题不存在：{'、'.join(sorted(missing))}")
-        # Members of a group are removed by the brokers after six seconds of silence, the least that they allow.
+        # Members of a group are removed by the brokers after six seconds of silence: they allow no less.
         # A consumer without a position must never be given one by them, hence "none". Joining may block as
         # long as the slowest member takes, so requests have more time than that.
         consumer = AIOKafkaConsumer(
