@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -67,6 +69,17 @@ def test_a_field_that_a_newer_minor_version_adds_is_ignored() -> None:
     assert event.model_dump(mode="json") == sample["data"]
     # The chain covers what was said, not what we understand of it.
     assert b"added_later" in heard.public()
+
+
+def test_data_too_deep_to_be_written_is_unreadable() -> None:
+    """A journal's answer comes from another service: no text of theirs may end the filler."""
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(envelope.Unreadable):
+        envelope.read_structured({**golden.sample("liandong.transfer.accepted.v1"), "data": deep})
+    while isinstance(deep, list):  # taken apart by hand: the interpreter would recurse
+        deep = deep.pop()
 
 
 def test_samples_name_agencies_by_codes_that_are_well_formed() -> None:

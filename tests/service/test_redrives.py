@@ -104,3 +104,14 @@ async def test_a_reason_that_cannot_be_kept_is_refused_before_anything_is_done(c
             "/v1/redrives", json={"dry_run": False}, headers={"audit-reason": reason}
         )
         assert answer.status_code == 422, reason
+
+
+async def test_a_version_that_cannot_be_is_refused_before_anything_is_done(county: County) -> None:
+    township = county.ask("cases", cast.TOWNSHIP)
+    (clue,) = await _said(county, await cast.a_case(township))
+    await _publish(county, _with(clue, type="liandong.clue.registered.v9"))
+    operator = county.ask("sharing", cast.OFFICE, Role.OPERATOR)
+    refused = await operator.post("/v1/redrives", json={"dry_run": False}, headers={"if-match": '"1"'})
+    assert refused.status_code == 412
+    async with county.parts["sharing"].store.reading() as read:
+        assert await read.all(schema.Redrive) == []

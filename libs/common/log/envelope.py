@@ -158,7 +158,7 @@ def read_structured(event: Mapping[str, Any]) -> Heard:
     attributes = {name: value for name, value in event.items() if name != "data" and isinstance(value, str)}
     try:
         value = proof.canonical(event.get("data"))
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise Unreadable(f"数据没有规范形式：{error}") from error
     return _heard(attributes, value)
 

@@ -140,11 +140,16 @@ class Doing(Asked):
         return _answered(outcome.answer, replayed=outcome.replayed)
 
     async def replay(self) -> Response | None:
-        """The stored answer to this key, for a route that works before it commits. Raises KeyReused."""
+        """The stored answer to this key, for a route that works before it commits.
+
+        Raises KeyReused, and Stale for any If-Match: what such a route creates has no version yet.
+        """
         scope = edge.scope(self.actor, self._route)
         old = await self.here.store.answered(scope, self._key)
         if old and old.request != await self._digest():
             raise errors.KeyReused
+        if old is None and self._if_match is not None:
+            raise errors.Stale(current=None)
         return _answered(old, replayed=True) if old else None
 
     @property
