@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -79,7 +78,8 @@ class Moment:
         value = (milliseconds & (1 << 48) - 1) << 80 | chance
         value = value & ~(0xF << 76) | 7 << 76
         value = value & ~(3 << 62) | 2 << 62
-        return str(uuid.UUID(int=value))
+        text = f"{value:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def day_of(instant: datetime) -> date:

@@ -70,7 +70,7 @@ class Entry(SQLModel):
         """The entry of a row that the database gave, which was checked when it was written."""
         entry = object.__new__(cls)
         object.__setattr__(entry, "__dict__", dict(row))
-        object.__setattr__(entry, "__pydantic_fields_set__", set(cls.model_fields))
+        object.__setattr__(entry, "__pydantic_fields_set__", set(row))
         object.__setattr__(entry, "__pydantic_extra__", None)
         object.__setattr__(entry, "__pydantic_private__", None)
         return entry
