@@ -21,6 +21,7 @@ CRASHED: Mapping[str, Mapping[str, str]] = {
     "libs/common/loops/lease.py": {},
     "libs/common/edge.py": {"_replayed": "the edge of requests", "command": "the edge of requests"},
     "libs/common/store/engine.py": {
+        "heads": "the edge of requests",
         "known: await self.all(entry)": "no reaction of the feeds wants a whole table",
         "stands": "the edge of requests",
     },
