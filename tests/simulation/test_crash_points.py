@@ -19,7 +19,13 @@ CRASHED: Mapping[str, Mapping[str, str]] = {
     "libs/common/loops/consumer.py": {"close": "for those who step a consumer by hand"},
     "libs/common/loops/filler.py": {},
     "libs/common/loops/lease.py": {},
-    "libs/common/edge.py": {"_replayed": "the edge of requests", "command": "the edge of requests"},
+    "libs/common/edge/commanding.py": {
+        "_replayed": "the edge of requests",
+        "command": "the edge of requests",
+    },
+    "libs/common/edge/conflicts.py": {},
+    "libs/common/edge/draining.py": {},
+    "libs/common/edge/hearing.py": {},
     "libs/common/store/engine.py": {
         "heads": "the edge of requests",
         "known: await self.all(entry)": "no reaction of the feeds wants a whole table",
