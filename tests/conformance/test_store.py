@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import random
 import subprocess
 import sys
@@ -23,10 +24,11 @@ from sqlalchemy import select, text
 from libs.common import errors, proof
 from libs.common.change import NEW, Answer, Change, Fence, Head
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Conflict, FenceLost, Outcome
+from libs.common.store.engine import Committed, Conflict, FenceLost, Outcome, head_of, rows_of
 from libs.common.store.schema import JournalEntry, JournalRow
-from libs.common.store.sqlite import DataDirectory, Locked, SqliteEngine
+from libs.common.store.sqlite import DataDirectory, Locked, SqliteEngine, connected
 from libs.common.store.store import Store
+from tests.conformance import things
 from tests.conformance.conftest import Database, plain
 from tests.conformance.things import (
     NOON,
@@ -820,6 +822,33 @@ async def test_a_sqlite_file_that_cannot_be_written_is_transient(tmp_path: Path)
         await engine.run(text("INSERT INTO full VALUES (zeroblob(1000000))"))
     await engine.run(text("PRAGMA max_page_count = 1000000"))
     await engine.run(text("INSERT INTO full VALUES (zeroblob(1000000))"))
+    await engine.close()
+
+
+def _make_unreadable(file: Path) -> None:
+    """Whoever has it open in this process can only write it from now on."""
+    for link in Path("/proc/self/fd").iterdir():
+        if link.is_symlink() and link.readlink() == file:
+            unreadable = os.open(file, os.O_WRONLY)
+            os.dup2(unreadable, int(link.name))
+            os.close(unreadable)
+
+
+async def test_a_sqlite_file_that_cannot_be_read_is_transient(tmp_path: Path) -> None:
+    """A failing disk ends SQLite's transaction by itself; what is told is why."""
+    file = tmp_path / "service.db"
+    made = connected(file)
+    things.METADATA.create_all(made)
+    made.dispose()
+    engine = SqliteEngine(file)
+    await engine.commit(Change().putting(*(Thing(id=str(n), name="x" * 5000) for n in range(20))))
+    await engine.close()
+    engine = SqliteEngine(file)
+    await engine.run(text("SELECT 1"))  # the writer has opened it too
+    _make_unreadable(file)
+    for question in (rows_of(Thing, id="7"), head_of("thing", "7")):
+        with pytest.raises(errors.Transient, match="I/O"):
+            await engine.find([question])
     await engine.close()
 
 

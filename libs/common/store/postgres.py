@@ -82,7 +82,9 @@ class PostgresEngine:
                 "server_settings": {
                     "statement_timeout": "20000",
                     "lock_timeout": "10000",
-                    "bytea_output": "hex",  # as the reads by key expect bytes
+                    # As the reads by key expect bytes and instants: by other clocks a year may be 10000.
+                    "bytea_output": "hex",
+                    "timezone": "UTC",
                 },
             },
         )

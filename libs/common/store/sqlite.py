@@ -120,7 +120,8 @@ class SqliteEngine:
             try:
                 return found(raw, asked)
             finally:
-                raw.execute("COMMIT")
+                if raw.in_transaction:  # a disk that fails has ended it
+                    raw.execute("COMMIT")
 
     async def scan(self, lookup: Lookup, clause: str) -> Rows:
         with _Translated():
