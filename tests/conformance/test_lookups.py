@@ -11,7 +11,7 @@ from libs.common import errors
 from libs.common.change import Change, Head
 from libs.common.store import lanes
 from libs.common.store.engine import Asked, Lookup, Rows, head_of, rows_of
-from libs.common.store.lookups import Lookups
+from libs.common.store.lookups import LARGEST, Lookups
 from libs.common.store.store import Store
 from tests.conformance.things import Thing
 
@@ -111,6 +111,21 @@ async def test_who_asks_several_tables_waits_for_one_statement() -> None:
     assert await asyncio.gather(*asking) == [[[{"id": name}]] * 2 for name in "ab"]
     assert len(table.asked) == lanes.LANES + 1
     await asyncio.gather(*busy)
+
+
+async def test_tables_that_many_ask_keep_nobody_from_others() -> None:
+    table = Table()
+    queue = Lookups(table.ask)
+    busy = await kept_busy(queue, table)
+    many = [asyncio.create_task(queue.find(things(f"{n}"))) for n in range(3 * LARGEST)]
+    await asyncio.sleep(0)
+    other = (Lookup("t_places", ("id",)), ("a",))
+    asking = asyncio.create_task(queue.find([other]))
+    await asyncio.sleep(0)
+    for _ in range(lanes.LANES + 4):
+        table.gate.release()
+    await asyncio.gather(asking, *many, *busy)
+    assert table.asked.index([other]) <= lanes.LANES + 1, "it waited until nobody asked the other table"
 
 
 async def test_who_gives_up_waiting_for_the_end_takes_nobody_along() -> None:

@@ -50,15 +50,16 @@ class Lookups:
         await self._lanes.finish()
 
     def _take(self) -> Coroutine[Any, Any, None] | None:
-        """Those who have waited longest, and others who ask the same tables."""
+        """One who waits, and others who ask the same tables; those who ask others come next."""
         for tables, waiting in self._waiting.items():
             group = [waiting.popleft()]
             room = LARGEST - len(group[0].asked)
             while waiting and len(waiting[0].asked) <= room:
                 group.append(waiting.popleft())
                 room -= len(group[-1].asked)
-            if not waiting:
-                del self._waiting[tables]
+            del self._waiting[tables]
+            if waiting:
+                self._waiting[tables] = waiting
             return self._answer(group)
         return None
 
