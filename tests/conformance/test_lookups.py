@@ -186,3 +186,11 @@ async def test_an_answer_gives_back_what_was_written(store: Store) -> None:
     await store.commit(Change().owning(Head("thing", "odd")).inserting(odd))
     async with store.reading() as read:
         assert await read.all(Thing, id=odd.id) == [odd] == await read.all(Thing)
+
+
+@pytest.mark.parametrize("times", [2, 2 * LARGEST])
+async def test_who_asks_the_same_often_is_answered_once(store: Store, times: int) -> None:
+    await store.commit(Change().putting(Thing(id="x")))
+    async with store.reading() as read:
+        await read.ahead(*[rows_of(Thing, id="x")] * times)
+        assert await read.all(Thing, id="x") == [Thing(id="x")]

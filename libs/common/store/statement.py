@@ -94,11 +94,11 @@ def answers(asked: Sequence[Asked], texts: Sequence[str]) -> list[Rows]:
 
 
 def _by_lookup(asked: Iterable[Asked]) -> dict[Lookup, list[Key]]:
-    """The keys of each lookup, in an order that does not depend on who asked first."""
-    keys: dict[Lookup, list[Key]] = {}
+    """The keys of each lookup, each once, in an order that does not depend on who asked first."""
+    keys: dict[Lookup, dict[Key, None]] = {}
     for lookup, key in asked:
-        keys.setdefault(lookup, []).append(key)
-    return {lookup: keys[lookup] for lookup in sorted(keys)}
+        keys.setdefault(lookup, {})[key] = None
+    return {lookup: list(keys[lookup]) for lookup in sorted(keys)}
 
 
 @lru_cache(maxsize=256)
