@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from libs.common import errors
@@ -13,6 +16,7 @@ from libs.common.store import lanes
 from libs.common.store.engine import Asked, Lookup, Rows, head_of, rows_of
 from libs.common.store.lookups import LARGEST, Lookups
 from libs.common.store.store import Store
+from tests.conformance.conftest import Database, plain
 from tests.conformance.things import Thing
 
 pytestmark = pytest.mark.anyio
@@ -194,3 +198,34 @@ async def test_who_asks_the_same_often_is_answered_once(store: Store, times: int
     async with store.reading() as read:
         await read.ahead(*[rows_of(Thing, id="x")] * times)
         assert await read.all(Thing, id="x") == [Thing(id="x")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timezone", "Asia/Shanghai"),
+        ("timezone", "America/New_York"),
+        ("datestyle", "German"),
+        ("bytea_output", "escape"),
+        ("standard_conforming_strings", "off"),
+    ],
+)
+async def test_no_setting_of_the_server_changes_an_answer(
+    on_postgres: Database, name: str, value: str
+) -> None:
+    first, last = datetime(1, 1, 1, 0, 0, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    odd = [
+        Thing(id="first \\'", made_at=first, made_on=date(1, 1, 2), raw=bytes(range(256))),
+        Thing(id="last", made_at=last, gone_at=last, made_on=date(9999, 12, 30)),
+    ]
+    (database,) = urlsplit(on_postgres.url).path.split("/")[1:]
+    connection = await asyncpg.connect(plain(on_postgres.url))
+    await connection.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
+    try:
+        store = on_postgres.open()
+        await store.commit(Change().putting(*odd))
+        async with store.reading() as read:
+            assert [await read.one(Thing, id=thing.id) for thing in odd] == odd
+    finally:
+        await connection.execute(f"ALTER DATABASE {database} RESET {name}")
+        await connection.close()
