@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import pytest
 from libs.common.contracts import cases as said
 from libs.common.log.seam import Record
 from libs.common.permit import Role
+from libs.common.store.engine import Asked, Reader
+from services.notify.inbox import loads
 from tests.desk import DEPARTMENT, OFFICE, OTHER, STRANGER, TOWNSHIP, Desk, Speaker, a_desk, an_offer, key
 
 pytestmark = pytest.mark.anyio
@@ -105,6 +107,37 @@ async def test_who_was_told_learns_by_which_row(desk: Desk, cases: Speaker) -> N
     assert "接收机关" in answer["detail"]
     assert "签收" in answer["reasons"][0]
     assert answer["notice"] == (await desk.inbox(DEPARTMENT))[0]["id"]
+
+
+class Interrupted(Reader):
+    """Something happens each time that it was answered."""
+
+    def __init__(self, read: Reader, happens: Callable[[], Awaitable[Any]]) -> None:
+        vars(self).update(vars(read))
+        self._happens = happens
+
+    async def ahead(self, *asked: Asked) -> None:
+        await super().ahead(*asked)
+        await self._happens()
+
+
+async def test_an_event_heard_meanwhile_is_explained_as_before_it_or_as_after(
+    desk: Desk, cases: Speaker
+) -> None:
+    """Not as one that was applied and told nobody."""
+    coming = [cases.say(an_offer(), "case/c1")]
+
+    async def hear() -> None:
+        while coming:
+            await desk.hears(coming.pop())
+
+    async with desk.store.reading() as read:
+        before = await loads.question(Interrupted(read, hear), "case/c1/1", DEPARTMENT)
+    assert (before.progress, before.notice) == (None, None)
+    async with desk.store.reading() as read:
+        after = await loads.question(read, "case/c1/1", DEPARTMENT)
+    assert after.progress == "applied"
+    assert after.notice
 
 
 async def test_who_knows_the_case_learns_that_it_was_not_told_and_no_more(desk: Desk, cases: Speaker) -> None:

@@ -51,6 +51,15 @@ async def question(read: Reader, event: str, agency: str) -> Question:
     stream, _, number = event.rpartition("/")
     if not (stream and number.isascii() and number.isdecimal() and len(number) < 10):
         raise errors.NotFound
+    # As of one moment: an event that was heard in between would seem to have told nobody.
+    await read.ahead(
+        rows_of(Notice, event=event),
+        rows_of(Unroutable, event=event),
+        rows_of(WaitingNotice, event=event, addressee=agency),
+        *(head_of(*gate_of(source, stream)) for source in _SOURCES),
+        rows_of(HeldEvent, stream=stream, seq=int(number)),
+        rows_of(ParkedKey, stream=stream),
+    )
     told = await read.all(Notice, event=event)
     own = [notice for notice in told if notice.agency == agency]
     unplaced = await read.one(Unroutable, event=event)
