@@ -23,6 +23,8 @@ from libs.common.store.store import Store
 
 #: Records that one poll brings at most.
 BATCH = 500
+#: Partitions that are applied at the same time: each may hold a connection while it waits for a lock.
+SIDE_BY_SIDE = 4
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Consumer:
         self._clock = clock
         self._told = told
         self._subscription: Subscription | None = None
+        self._turns = asyncio.Semaphore(SIDE_BY_SIDE)
         self._places: dict[Partition, _Place] = {}
         #: Why this consumer has stopped for good, or None: an alarm, and not ready.
         self.stopped: str | None = None
@@ -95,8 +98,7 @@ class Consumer:
         if not polled.records:
             for place in self._places.values():
                 place.checked = False
-        # Partitions are independent: while the database works for one, we work for the next.
-        applying = (self._apply(partition, records) for partition, records in polled.records.items())
+        applying = (self._in_turn(partition, records) for partition, records in polled.records.items())
         for error in await asyncio.gather(*applying, return_exceptions=True):
             if error:
                 raise error
@@ -134,6 +136,11 @@ class Consumer:
                 f" {place.last_id}，实为 {found}；该日志已不是原来的日志"
             )
         place.checked = True
+
+    async def _in_turn(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Partitions are independent: while the database works for one, we work for the next."""
+        async with self._turns:
+            await self._apply(partition, records)
 
     async def _apply(self, partition: Partition, records: Sequence[Record]) -> None:
         place = self._places.get(partition)

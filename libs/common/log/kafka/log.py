@@ -95,6 +95,7 @@ class KafkaLog:
             enable_auto_commit=False,
             auto_offset_reset="none",
             session_timeout_ms=6_000,
+            rebalance_timeout_ms=10_000,
             heartbeat_interval_ms=1_000,
             request_timeout_ms=20_000,
             fetch_max_wait_ms=200,
