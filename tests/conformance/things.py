@@ -59,8 +59,7 @@ class Thing(Entry):
     gone_at: datetime | None = instant(nullable=True)
 
 
-class ThingRow(Thing, table=True):
-    __tablename__ = "t_things"
+class ThingRow(Thing, table=True): ...
 
 
 class Place(Entry):
@@ -71,8 +70,7 @@ class Place(Entry):
     number: int = Field(unique=True)
 
 
-class PlaceRow(Place, table=True):
-    __tablename__ = "t_places"
+class PlaceRow(Place, table=True): ...
 
 
 class Note(Entry):
@@ -84,8 +82,7 @@ class Note(Entry):
     seq: int
 
 
-class NoteRow(Note, table=True):
-    __tablename__ = "t_notes"
+class NoteRow(Note, table=True): ...
 
 
 class Tally(Entry):
@@ -96,8 +93,7 @@ class Tally(Entry):
     heard: list[int] = json_column()
 
 
-class TallyRow(Tally, table=True):
-    __tablename__ = "t_tallies"
+class TallyRow(Tally, table=True): ...
 
 
 class Pad(Entry):
@@ -107,8 +103,7 @@ class Pad(Entry):
     id: str = Field(primary_key=True)
 
 
-class PadRow(Pad, table=True):
-    __tablename__ = "t_pads"
+class PadRow(Pad, table=True): ...
 
 
 METADATA = schema.service_metadata(ThingRow, PlaceRow, NoteRow, TallyRow, PadRow)

@@ -53,7 +53,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Entry(SQLModel):
-    """A plain typed row. A direct subclass names its TABLE; KEY is read off its primary-key fields."""
+    """A plain typed row. A direct subclass names its TABLE; KEY is read off its primary-key fields.
+
+    A `...Row` below it, with `table=True`, is the schema of that table.
+    """
 
     TABLE: ClassVar[str]
     KEY: ClassVar[tuple[str, ...]]
@@ -61,6 +64,7 @@ class Entry(SQLModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        cls.__tablename__ = cls.TABLE
         cls.KEY = tuple(
             name for name, field in cls.model_fields.items() if getattr(field, "primary_key", False) is True
         )
@@ -131,7 +135,6 @@ class JournalEntry(Entry):
 
 
 class JournalRow(JournalEntry, table=True):
-    __tablename__ = "journal"
     __table_args__ = (
         UniqueConstraint("kind", "id", "seq"),
         Index(
@@ -177,8 +180,7 @@ class Counter(Entry):
     position: int = Field(default=0, sa_type=BigInteger)
 
 
-class CounterRow(Counter, table=True):
-    __tablename__ = "counters"
+class CounterRow(Counter, table=True): ...
 
 
 class LeaseRow(SQLModel, table=True):
@@ -203,8 +205,7 @@ class HeldEvent(Entry):
     since: datetime = instant()
 
 
-class HeldEventRow(HeldEvent, table=True):
-    __tablename__ = "held_events"
+class HeldEventRow(HeldEvent, table=True): ...
 
 
 class ParkedKey(Entry):
@@ -220,8 +221,7 @@ class ParkedKey(Entry):
     since: datetime = instant()
 
 
-class ParkedKeyRow(ParkedKey, table=True):
-    __tablename__ = "parked_keys"
+class ParkedKeyRow(ParkedKey, table=True): ...
 
 
 class ParkedRecord(Entry):
@@ -238,8 +238,7 @@ class ParkedRecord(Entry):
     since: datetime = instant()
 
 
-class ParkedRecordRow(ParkedRecord, table=True):
-    __tablename__ = "parked_records"
+class ParkedRecordRow(ParkedRecord, table=True): ...
 
 
 class Redrive(Entry):
@@ -256,8 +255,7 @@ class Redrive(Entry):
     results: list[dict[str, Any]] = json_column()
 
 
-class RedriveRow(Redrive, table=True):
-    __tablename__ = "redrives"
+class RedriveRow(Redrive, table=True): ...
 
 
 #: The tables above, which every service's migrations make.

@@ -32,8 +32,7 @@ class Transfer(Entry):
     note: str = ""
 
 
-class TransferRow(Transfer, table=True):
-    __tablename__ = "transfers"
+class TransferRow(Transfer, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (TransferRow,)

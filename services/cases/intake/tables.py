@@ -41,7 +41,6 @@ class Case(Entry):
 
 
 class CaseRow(Case, table=True):
-    __tablename__ = "cases"
     __table_args__ = (Index("cases_of_holder", "holder", "id"),)
 
 
@@ -55,7 +54,6 @@ class Party(Entry):
 
 
 class PartyRow(Party, table=True):
-    __tablename__ = "parties"
     # An agency's own list is read off this, newest first.
     __table_args__ = (Index("cases_of_agency", "agency", "case"),)
 
@@ -68,8 +66,7 @@ class Handler(Entry):
     officer: str = Field(primary_key=True)
 
 
-class HandlerRow(Handler, table=True):
-    __tablename__ = "handlers"
+class HandlerRow(Handler, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (CaseRow, PartyRow, HandlerRow)

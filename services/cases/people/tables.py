@@ -29,8 +29,7 @@ class Officer(Entry):
         return self.valid_from <= day <= self.valid_to and all(day < end for end in ended)
 
 
-class OfficerRow(Officer, table=True):
-    __tablename__ = "officers"
+class OfficerRow(Officer, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (OfficerRow,)

@@ -30,8 +30,7 @@ class Agency(Entry):
         return territory.startswith(self.division)
 
 
-class AgencyRow(Agency, table=True):
-    __tablename__ = "agencies"
+class AgencyRow(Agency, table=True): ...
 
 
 class Power(Entry):
@@ -46,8 +45,7 @@ class Power(Entry):
     rectify_first: bool  #: 责令改正 must come before the fine
 
 
-class PowerRow(Power, table=True):
-    __tablename__ = "powers"
+class PowerRow(Power, table=True): ...
 
 
 class Grant(Entry):
@@ -68,8 +66,7 @@ class Grant(Entry):
         return self.effective_on <= day and (self.recalled_on is None or day < self.recalled_on)
 
 
-class GrantRow(Grant, table=True):
-    __tablename__ = "grants"
+class GrantRow(Grant, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (AgencyRow, PowerRow, GrantRow)

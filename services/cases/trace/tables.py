@@ -27,8 +27,7 @@ class Signature(Entry):
     signature: str  #: Ed25519, base64url
 
 
-class SignatureRow(Signature, table=True):
-    __tablename__ = "signatures"
+class SignatureRow(Signature, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (SignatureRow,)

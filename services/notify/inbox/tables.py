@@ -34,7 +34,6 @@ class Notice(Entry):
 
 
 class NoticeRow(Notice, table=True):
-    __tablename__ = "notices"
     __table_args__ = (
         Index("notices_inbox", "agency", "issued_at", "id"),
         Index("notices_about", "agency", "about"),
@@ -50,8 +49,7 @@ class WaitingNotice(Entry):
     letter: dict[str, Any] = json_column()  #: the fields of inbox.rules.Letter
 
 
-class WaitingNoticeRow(WaitingNotice, table=True):
-    __tablename__ = "waiting_notices"
+class WaitingNoticeRow(WaitingNotice, table=True): ...
 
 
 class Receipt(Entry):
@@ -66,8 +64,7 @@ class Receipt(Entry):
     signature: str  #: base64url
 
 
-class ReceiptRow(Receipt, table=True):
-    __tablename__ = "receipts"
+class ReceiptRow(Receipt, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (NoticeRow, WaitingNoticeRow, ReceiptRow)

@@ -19,8 +19,7 @@ class Addressee(Entry):
     coordinates: bool  #: the office of the joint meeting (联席会议办公室)
 
 
-class AddresseeRow(Addressee, table=True):
-    __tablename__ = "addressees"
+class AddresseeRow(Addressee, table=True): ...
 
 
 class Unroutable(Entry):
@@ -35,8 +34,7 @@ class Unroutable(Entry):
     at: datetime = instant()
 
 
-class UnroutableRow(Unroutable, table=True):
-    __tablename__ = "unroutables"
+class UnroutableRow(Unroutable, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (AddresseeRow, UnroutableRow)

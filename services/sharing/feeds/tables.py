@@ -31,7 +31,6 @@ class LogEntry(Entry):
 
 
 class LogEntryRow(LogEntry, table=True):
-    __tablename__ = "entries"
     __table_args__ = (
         # One event has one place, whatever else fails; and a rebuild reads whole streams.
         UniqueConstraint("stream", "seq", "source"),
@@ -47,8 +46,7 @@ class EarlyEntries(Entry):
     waiting: list[dict[str, Any]] = json_column()  #: log entries, in the order in which they were heard
 
 
-class EarlyEntriesRow(EarlyEntries, table=True):
-    __tablename__ = "early_entries"
+class EarlyEntriesRow(EarlyEntries, table=True): ...
 
 
 class Member(Entry):
@@ -62,8 +60,7 @@ class Member(Entry):
     coordinates: bool  #: the office of the joint meeting (联席会议办公室)
 
 
-class MemberRow(Member, table=True):
-    __tablename__ = "members"
+class MemberRow(Member, table=True): ...
 
 
 class Right(Entry):
@@ -79,7 +76,6 @@ class Right(Entry):
 
 
 class RightRow(Right, table=True):
-    __tablename__ = "rights"
     __table_args__ = (Index("rights_of_agency", "agency", "stream"),)
 
 

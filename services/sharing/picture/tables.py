@@ -24,8 +24,7 @@ class Picture(Entry):
     building: int = 0  #: 0 for none
 
 
-class PictureRow(Picture, table=True):
-    __tablename__ = "pictures"
+class PictureRow(Picture, table=True): ...
 
 
 class PicturedCase(Entry):
@@ -46,7 +45,6 @@ class PicturedCase(Entry):
 
 
 class PicturedCaseRow(PicturedCase, table=True):
-    __tablename__ = "picture_cases"
     __table_args__ = (
         Index("picture_held", "generation", "holder", "stage"),
         Index("picture_filed", "generation", "filed_by"),
@@ -70,7 +68,6 @@ class Offer(Entry):
 
 
 class OfferRow(Offer, table=True):
-    __tablename__ = "picture_transfers"
     __table_args__ = (
         Index("picture_offered_to", "generation", "to_agency", "state", "offered_at"),
         Index("picture_offered_by", "generation", "from_agency", "state", "offered_at"),
@@ -94,8 +91,7 @@ class Rebuild(Entry):
     finished_at: datetime | None = instant(nullable=True)
 
 
-class RebuildRow(Rebuild, table=True):
-    __tablename__ = "rebuilds"
+class RebuildRow(Rebuild, table=True): ...
 
 
 ROWS: tuple[type[SQLModel], ...] = (PictureRow, PicturedCaseRow, OfferRow, RebuildRow)
