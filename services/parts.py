@@ -58,10 +58,9 @@ class Parts:
     verifier: tokens.Verifier
     journals: HttpJournals
 
-    def here(self, **also: Any) -> Here:
+    def here(self) -> Here:
         """What routes may use."""
-        own = {"seal": self.keyring.seal, "jwks": self.keyring.jwks}
-        return Here(self.store, self.clock, self.settings, {**own, **also})
+        return Here(self.store, self.clock, self.settings, self.keyring)
 
     def loops(
         self,

@@ -258,7 +258,7 @@ async def an_empty_county(
         checks={},
         routers=cases.ROUTERS,
     )
-    app.state.here = Here(store, clock, settings, {"seal": keyring.seal, "jwks": keyring.jwks})
+    app.state.here = Here(store, clock, settings, keyring)
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
     try:
         yield County(store, clock, app, issuer, keyring)

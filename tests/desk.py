@@ -196,7 +196,7 @@ async def a_desk(
         checks={},
         routers=(routing.router, inbox.router),
     )
-    app.state.here = Here(store, clock, settings, {"seal": keyring.seal, "jwks": keyring.jwks})
+    app.state.here = Here(store, clock, settings, keyring)
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
     desk = Desk(store, clock, app, issuer, hearing, keyring)
     try:

@@ -322,7 +322,8 @@ async def _a_room(
         checks={},
         routers=(feeds.router, picture.router),
     )
-    app.state.here = Here(store, clock, settings, {"arrivals": arrivals, "wake_rebuild": rebuilder.wake})
+    app.state.here = Here(store, clock, settings, keyring)
+    app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
     room = Room(store, app, issuer, hearing, rebuilder, arrivals, metrics, clock)
     try:

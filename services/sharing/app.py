@@ -48,8 +48,8 @@ def create(parts: Parts) -> FastAPI:
         routers=(*ROUTERS, operations.routes(gate, HEARS)),
         lifespan=lambda app: loops.running(),
     )
-    app.state.here = parts.here(arrivals=arrivals, wake_rebuild=rebuilder.wake)
-    app.state.loops, app.state.end = loops, arrivals.end
+    app.state.here, app.state.loops, app.state.end = parts.here(), loops, arrivals.end
+    app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
     return app
 
 

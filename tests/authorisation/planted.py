@@ -71,7 +71,7 @@ def no_mask_on_one_way_out(router: APIRouter) -> None:
             file, situation = await cases.seen(read, asked.actor, case)
             cases_access.permit(asked.actor, asked.action, situation)
             found = await trace.trace(read, file.head)
-        seal = asked.here.also["seal"]
+        seal = asked.here.keyring.seal
         return asked.show(proving.bundle(found, seal, {}, disclosed=True, at=asked.at.now))
 
 

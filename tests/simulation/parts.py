@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlmodel import col, select
 
 from libs.common import clock, edge
@@ -16,6 +17,7 @@ from libs.common.log import envelope, seam
 from libs.common.log.envelope import Heard
 from libs.common.loops.consumer import Consumer
 from libs.common.loops.relay import Relay
+from libs.common.seal import Keyring, Seal
 from libs.common.settings import Settings
 from libs.common.store import engine as stores
 from libs.common.store import schema
@@ -54,8 +56,10 @@ class Databases:
         self.sharing = Database(schema.service_metadata(*tables.ROWS))
         members = [_member(story.OFFICE, coordinates=True), _member(story.DEPARTMENT, coordinates=False)]
         self.sharing.commit(Change().putting(*members))
-        #: A process needs settings and these routes read none.
+        #: A process needs settings and keys, and these routes read neither.
         self.settings = Settings(data=Path("nowhere"))
+        seal = Seal(Ed25519PrivateKey.generate())
+        self.keyring = Keyring(seal, tokens=seal, jwks={})
 
     def close(self) -> None:
         self.source.close()

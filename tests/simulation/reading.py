@@ -11,6 +11,7 @@ from fastapi import Request
 
 from libs.common.permit import Actor, Role
 from libs.common.web.asked import Here
+from services.sharing.feeds.loads import Arrivals
 from tests.simulation import story
 from tests.simulation.network import Network
 from tests.simulation.processes import Process
@@ -23,10 +24,10 @@ class Gone(Exception):
 class Caller(Request):
     """A request as the route sees it; nobody hangs up."""
 
-    def __init__(self, process: Process, network: Network, here: Here) -> None:
-        app = SimpleNamespace(state=SimpleNamespace(here=here))
+    def __init__(self, serving: Serving, network: Network) -> None:
+        app = SimpleNamespace(state=SimpleNamespace(here=serving.here, arrivals=serving.arrivals))
         super().__init__({"type": "http", "app": app, "headers": []})
-        self._process = process
+        self._process = serving.process
         self._network = network
 
     async def is_disconnected(self) -> bool:
@@ -40,6 +41,7 @@ class Serving:
 
     process: Process
     here: Here
+    arrivals: Arrivals
     #: Answers that readers wait for.
     open: list[asyncio.Future[Any]] = field(default_factory=list)
     is_closed: bool = False

@@ -218,8 +218,8 @@ class World:
         log, journals = parts.log(process, self._broker), Journals(process, network, self._databases.source)
         consumer = parts.consumer(store, log, self._hears, self._clock, told=told)
         filler = Filler(store, journals, self._hears, self._clock, told=told)
-        here = Here(store, self._clock, self._databases.settings, {"arrivals": arrivals})
-        self._services[process.name] = Serving(process, here)
+        here = Here(store, self._clock, self._databases.settings, self._databases.keyring)
+        self._services[process.name] = Serving(process, here, arrivals)
         self._run(process, consumer.run, filler.run)
 
     def _run(self, process: Process, *loops: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -280,7 +280,7 @@ class World:
         for loop in loops:
             loop.cancel()
         if service := self._services.get(process.name):
-            service.here.also["arrivals"].end()
+            service.arrivals.end()
         # It may be killed meanwhile, and then nothing of it is ever done.
         while not process.is_dead and not all(loop.done() for loop in loops):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -323,7 +323,7 @@ class World:
     async def _answer(
         self, reader: Reader, service: Serving, answer: asyncio.Future[Any], limit: int, timeout: int
     ) -> None:
-        http = Caller(service.process, self._network, service.here)
+        http = Caller(service, self._network)
         asked = Asked(http, reader.actor, "feed.read")
         try:
             response = await feeds.follow(

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
@@ -25,6 +24,7 @@ from libs.common import edge, errors, proof, telemetry, wording
 from libs.common.change import Answer
 from libs.common.clock import Clock, Moment
 from libs.common.permit import Actor
+from libs.common.seal import Keyring
 from libs.common.settings import Settings
 from libs.common.store.engine import Reader
 from libs.common.store.store import Store
@@ -60,13 +60,12 @@ _AuditReason = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What a service's routes may use; put into `app.state.here` by its composition root."""
+    """What every service's routes may use; put into `app.state.here` by its composition root."""
 
     store: Store
     clock: Clock
     settings: Settings
-    #: Other things that one service alone has, by name.
-    also: Mapping[str, Any] = field(default_factory=dict)
+    keyring: Keyring
 
 
 class Event(JSONResponse):

@@ -73,7 +73,7 @@ async def proof(asked: Annotated[Asked, asks("case.prove")], case: CaseId) -> Re
         file, situation = await intake.seen(read, asked.actor, case)
         permit = access.permit(asked.actor, asked.action, situation)
         trace = await loads.trace(read, file.head)
-    also = asked.here.also
-    keys = seals(also["jwks"])
-    bundle = rules.bundle(trace, also["seal"], keys, disclosed=not permit.masked, at=asked.at.now)
+    keyring = asked.here.keyring
+    keys = seals(keyring.jwks)
+    bundle = rules.bundle(trace, keyring.seal, keys, disclosed=not permit.masked, at=asked.at.now)
     return asked.show(bundle)

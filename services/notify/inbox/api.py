@@ -18,10 +18,10 @@ from libs.common.change import Change
 from libs.common.contracts.notify import Severity
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.permit import Permit
-from libs.common.seal import Seal, seals
+from libs.common.seal import Keyring, seals
 from libs.common.store.engine import Reader
 from libs.common.web import paging, routes
-from libs.common.web.asked import Asked, Doing, Here, asks, does, etag
+from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import In, Items, Text, Uscc
 from libs.common.web.paging import Cursor, Limit
@@ -85,10 +85,6 @@ def _proof(receipt: Receipt) -> dict[str, Any]:
     return {"receipt": json.loads(receipt.signed), "signature": signature}
 
 
-def _keys(here: Here) -> dict[str, Any]:
-    return seals(here.also["jwks"])
-
-
 def _placed(cursor: str) -> tuple[datetime, str]:
     at, id_ = paging.key_of(cursor, 2)
     try:
@@ -125,17 +121,16 @@ async def _load_batch(read: Reader, request: Request[ReceiptsIn]) -> Loaded[Batc
     return Loaded(await routing.situation(read, request.actor), facts)
 
 
-def _receiving(here: Here) -> Verb[NoticeFile, ReceiptIn | None]:
+def _receiving(keyring: Keyring) -> Verb[NoticeFile, ReceiptIn | None]:
     """The verb that signs for one notice, with this installation's seal."""
-    seal: Seal = here.also["seal"]
 
     def decide(s: NoticeFile, request: Request[ReceiptIn | None]) -> Change:
-        return rules.receive(s, by=request.actor, at=request.at, seal=seal)
+        return rules.receive(s, by=request.actor, at=request.at, seal=keyring.seal)
 
     def render(change: Change, permit: Permit) -> Rendered:
         receipt = change.written(Receipt)
         headers = {"etag": etag(change.version_of("notice")), "location": f"/v1/receipts/{receipt.id}"}
-        return Rendered({**_proof(receipt), "keys": _keys(here)}, headers=headers)
+        return Rendered({**_proof(receipt), "keys": seals(keyring.jwks)}, headers=headers)
 
     return Verb(
         action="notice.receive",
@@ -147,16 +142,15 @@ def _receiving(here: Here) -> Verb[NoticeFile, ReceiptIn | None]:
     )
 
 
-def _receiving_all(here: Here) -> Verb[Batch, ReceiptsIn]:
+def _receiving_all(keyring: Keyring) -> Verb[Batch, ReceiptsIn]:
     """The verb that signs for several notices in one Change."""
-    seal: Seal = here.also["seal"]
 
     def decide(s: Batch, request: Request[ReceiptsIn]) -> Change:
-        return rules.receive_all(s, by=request.actor, at=request.at, seal=seal)
+        return rules.receive_all(s, by=request.actor, at=request.at, seal=keyring.seal)
 
     def render(change: Change, permit: Permit) -> Rendered:
         receipts = [row.entry for row in change.rows if isinstance(row.entry, Receipt)]
-        return Rendered({"data": [_proof(receipt) for receipt in receipts], "keys": _keys(here)})
+        return Rendered({"data": [_proof(receipt) for receipt in receipts], "keys": seals(keyring.jwks)})
 
     return Verb(
         action="inbox.receive",
@@ -213,7 +207,7 @@ async def counts(asked: Annotated[Asked, asks("inbox.read")]) -> Response:
 @router.post("/v1/inbox/receipts", status_code=201)
 async def receive_all(doing: Annotated[Doing, does("inbox.receive")], body: ReceiptsIn) -> Response:
     """批量签收：一次最多一百件，全部签收或全部不签收。"""
-    return await doing.do(_receiving_all(doing.here), body)
+    return await doing.do(_receiving_all(doing.here.keyring), body)
 
 
 @router.get("/v1/notices/{notice}", responses=versioned(leads("receive", notice="/id")))
@@ -237,7 +231,7 @@ async def receive(
     doing: Annotated[Doing, does("notice.receive")], notice: NoticeId, body: ReceiptIn | None = None
 ) -> Response:
     """签收一件通知，取得可离线核验的回执。"""
-    return await doing.do(_receiving(doing.here), body)
+    return await doing.do(_receiving(doing.here.keyring), body)
 
 
 @router.get("/v1/receipts/{receipt}")
@@ -249,7 +243,7 @@ async def read_receipt(asked: Annotated[Asked, asks("receipt.read")], receipt: R
             raise errors.NotFound
         situation = await loads.seen(read, asked.actor, found.agency)
     access.permit(asked.actor, asked.action, situation)
-    return asked.show({**_proof(found), "keys": _keys(asked.here)})
+    return asked.show({**_proof(found), "keys": seals(asked.here.keyring.jwks)})
 
 
 @router.get("/v1/explain")

@@ -62,7 +62,7 @@ async def follow(
     timeout: Annotated[int, Query(ge=0, le=LONGEST, description="毫秒")] = 0,
 ) -> Response:
     """自某一位置之后的记录，按位置先后；没有新记录的，最多等待 timeout 毫秒，空数组表示已到末尾。"""
-    arrivals: Arrivals = asked.here.also["arrivals"]
+    arrivals: Arrivals = http.app.state.arrivals
     until = monotonic() + timeout / 1000
     with arrivals.reading(feed if feed in rules.FEEDS else "none"):
         while True:

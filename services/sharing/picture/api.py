@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Path, Response
+from fastapi import Request as HttpRequest
 
 from libs.common import errors
 from libs.common.change import Change, Head
@@ -120,11 +121,11 @@ REBUILD = Verb("picture.rebuild", lambda request: [_DESK], _load_desk, access.pe
 
 @router.post("/v1/rebuilds", status_code=202, responses={202: {"links": leads("read_rebuild", id="/id")}})
 async def rebuild(
-    doing: Annotated[Doing, does("picture.rebuild")], body: RebuildIn | None = None
+    doing: Annotated[Doing, does("picture.rebuild")], http: HttpRequest, body: RebuildIn | None = None
 ) -> Response:
     """从日志重建协同态势，期间照常读取；进度见 Location。"""
     answer = await doing.do(REBUILD, body)
-    wake: Callable[[], None] = doing.here.also["wake_rebuild"]
+    wake: Callable[[], None] = http.app.state.wake_rebuild
     wake()
     return answer
 
