@@ -1,7 +1,7 @@
 """Who asks, and what the answer to "may they?" looks like.
 
 Each service has one pure `permit(actor, action, situation) -> Permit` in its `access.py`; every way out
-(list, search, export, feed, report) asks it. What an actor may do follows from the relation of their
+(list, search, feed, proof) asks it. What an actor may do follows from the relation of their
 agency to the thing (holder, recipient, sender ...) together with their role, never from rank alone.
 """
 

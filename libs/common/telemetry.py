@@ -250,7 +250,7 @@ class Metrics:
         self._gauge("liandong_keys_parked").set(count)
 
     def unroutable(self, type: str, count: int) -> None:
-        """An event found no route and went to the default agency."""
+        """So many events of a type found no route and went to the default agency."""
         self._gauge("liandong_events_unroutable", type).set(count)
 
     @contextmanager

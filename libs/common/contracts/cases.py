@@ -140,7 +140,7 @@ class CaseClosed(Event):
 
 
 class TransferOffered(Event):
-    """移送: the sender still holds the case and its clocks until the recipient accepts."""
+    """移送: the sender still holds the case until the recipient accepts."""
 
     TYPE: ClassVar[str] = "liandong.transfer.offered.v1"
     SOURCE: ClassVar[str] = SOURCE

@@ -1,1 +1,1 @@
-"""The law in tables and pure functions: citations, codes, calendars and limits; it reads nothing."""
+"""The law in tables and pure functions: citations and codes; it reads nothing."""

@@ -1,7 +1,7 @@
 """Transfer (移送): exactly one holder at every moment.
 
-An offer changes nothing about who holds the case. The sender holds it, and its clocks, until the recipient
-accepts; a return or a withdrawal leaves it where it was.
+An offer changes nothing about who holds the case. The sender holds it until the recipient accepts; a
+return or a withdrawal leaves it where it was.
 """
 
 from __future__ import annotations
