@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -20,12 +19,8 @@ Name = Annotated[str, fields.Text(2, 5)]
 Prose = Annotated[str, fields.Text(1, 20, lines=True)]
 
 
-class Colour(StrEnum):
-    RED = "red"
-
-
 class Form(fields.In):
-    colour: fields.Choice[Colour]
+    colour: Literal["red"]
     days: fields.Items[fields.Day] = ()
 
 
@@ -40,14 +35,12 @@ def read(kind: Any, value: object) -> Any:
         (Name, "Jose\u0301", "José"),
         (Prose, " 第一行\r\n第二行\n", "第一行\n第二行"),
         (fields.Day, "2024-02-29", date(2024, 2, 29)),
-        (fields.Instant, "2026-03-02T09:30:00+08:00", datetime(2026, 3, 2, 1, 30, tzinfo=UTC)),
-        (fields.Instant, "2026-03-02T01:30:00.5Z", datetime(2026, 3, 2, 1, 30, 0, 500000, tzinfo=UTC)),
         (fields.Uscc, "91330100799655058B", "91330100799655058B"),
         (fields.Uscc, "914403001922038216", "914403001922038216"),
         (fields.Division, "330106", "330106"),
         (fields.Division, "330106109", "330106109"),
         (fields.PowerCode, "330264041000", "330264041000"),
-        (Form, {"colour": "red", "days": ["2026-03-02"]}, Form(colour=Colour.RED, days=(date(2026, 3, 2),))),
+        (Form, {"colour": "red", "days": ["2026-03-02"]}, Form(colour="red", days=(date(2026, 3, 2),))),
     ],
 )
 def test_a_good_value_is_let_in_as_it_is_stored(kind: Any, value: object, stored: object) -> None:
@@ -76,15 +69,6 @@ def test_a_good_value_is_let_in_as_it_is_stored(kind: Any, value: object, stored
         (fields.Day, "2026-02-03T00:00:00"),
         (fields.Day, datetime(2026, 2, 3, tzinfo=UTC)),
         (fields.Day, 1700000000),
-        (fields.Instant, "2026-03-02T09:30:00"),
-        (fields.Instant, "2026-03-02 09:30:00Z"),
-        (fields.Instant, "2026-03-02T09:30Z"),
-        (fields.Instant, "2026-03-02T24:30:00Z"),
-        (fields.Instant, "2026-03-02T23:59:60Z"),
-        (fields.Instant, "2026-03-02T09:30:00+25:00"),
-        (fields.Instant, "0001-01-01T00:00:00+14:00"),
-        (fields.Instant, "9999-12-31T23:59:59-14:00"),
-        (fields.Instant, 1700000000),
         (fields.Uscc, "91330100799655058A"),
         (fields.Uscc, "91330100799655058b"),
         (fields.Uscc, "9133010079965505"),

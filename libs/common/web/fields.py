@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -33,8 +33,6 @@ class In(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-#: An enumeration in an `In`: JSON has only strings, which strict validation would refuse.
-Choice = Annotated[T, Strict(False)]
 #: An immutable sequence in an `In`: JSON has only arrays, which strict validation would refuse for a tuple.
 Items = Annotated[tuple[T, ...], Strict(False)]
 
@@ -83,9 +81,6 @@ class Text:
 
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_INSTANT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
-)
 
 
 def _day(value: object) -> date:
@@ -99,17 +94,6 @@ def _day(value: object) -> date:
     raise PydanticCustomError("day", "应为 YYYY-MM-DD 形式的日期")
 
 
-def _instant(value: object) -> datetime:
-    try:
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            return value.astimezone(UTC)
-        if isinstance(value, str) and _INSTANT.fullmatch(value):
-            return datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise PydanticCustomError("instant", "没有这一时刻") from None
-    raise PydanticCustomError("instant", "应为带时区的 RFC 3339 时间，如 2026-03-02T09:30:00+08:00")
-
-
 def _coded(is_one: Callable[[str], bool], code: str, sentence: str) -> AfterValidator:
     def check(text: str) -> str:
         if not is_one(text):
@@ -121,11 +105,6 @@ def _coded(is_one: Callable[[str], bool], code: str, sentence: str) -> AfterVali
 
 #: A day as YYYY-MM-DD.
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
-
-#: A moment as RFC 3339 with an offset; in UTC from here on.
-Instant = Annotated[
-    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
-]
 
 #: An agency or enterprise by its 统一社会信用代码.
 Uscc = Annotated[
