@@ -87,12 +87,12 @@ async def relay(machine: Machine, table: Table, count: int) -> None:
             )
         )
         left = (await store.outbox()).depth
-        table.gate("P5", f"{runs} times every fact is in the topic, in the order of its stream", left == 0)
+        table.gate("P5", "every fact is marked as published", left == 0)
         seen = await _sequences(machine, "p5.ours", runs * EVENTS)
         expected = list(range(1, LENGTH + 1)) * runs
         table.gate(
             "P5",
-            "no fact is missing, none out of order",
+            f"{runs} times every fact is in the topic, in the order of its stream",
             len(seen) == STREAMS and all(found == expected for found in seen.values()),
         )
 
