@@ -150,6 +150,7 @@ def log_as_json(level: str = "INFO") -> None:
         logging.getLogger(wordy).setLevel(logging.WARNING)
 
 
+#: How a commit may end, as operators count it.
 Commit = Literal["committed", "conflict", "fence_lost"]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -225,9 +226,9 @@ class Metrics:
         """So many events were acknowledged by the log."""
         self._counter("liandong_relay_published_total").inc(count)
 
-    def publish_failed(self) -> None:
-        """A publication failed and will be tried again."""
-        self._counter("liandong_relay_failed_total").inc()
+    def publish_failed(self, count: int) -> None:
+        """So many publications failed and will be tried again."""
+        self._counter("liandong_relay_failed_total").inc(count)
 
     def lease(self, lease: str, held: bool) -> None:
         """This process holds the lease, or no longer."""
@@ -237,9 +238,9 @@ class Metrics:
         """So many records of the partition are not applied yet."""
         self._gauge("liandong_consumer_lag", topic, str(partition)).set(behind)
 
-    def applied(self, type: str, count: int = 1) -> None:
-        """Events of a type that we know took effect."""
-        self._counter("liandong_events_applied_total", type).inc(count)
+    def applied(self, type: str) -> None:
+        """An event of this type took effect."""
+        self._counter("liandong_events_applied_total", type).inc()
 
     def held(self, count: int) -> None:
         """So many events wait for an earlier one."""

@@ -19,7 +19,8 @@ from libs.common.log.seam import Log
 from libs.common.store.engine import Engine
 from libs.common.store.postgres import PostgresEngine
 from libs.common.store.sqlite import SqliteEngine, connected
-from libs.common.store.store import Result, Store
+from libs.common.store.store import Store
+from libs.common.telemetry import Commit
 from tests.conformance import things
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
@@ -40,7 +41,7 @@ class Database:
     #: Where PostgreSQL is reached by others; empty for SQLite.
     url: str = ""
     #: How each commit ended.
-    told: list[Result] = field(default_factory=list)
+    told: list[Commit] = field(default_factory=list)
     opened: list[Engine] = field(default_factory=list)
 
     def open(self, made: Callable[[Engine], Store] | None = None) -> Store:

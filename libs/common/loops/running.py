@@ -139,8 +139,7 @@ class Loops:
     def _count(self) -> None:
         self.metrics.published(self.relay.published - self._published)
         self._published = self.relay.published
-        for _ in range(self.relay.failures - self._failures):
-            self.metrics.publish_failed()
+        self.metrics.publish_failed(self.relay.failures - self._failures)
         self._failures = self.relay.failures
 
     async def _sweep(self) -> None:

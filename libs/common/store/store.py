@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, func, select, text
@@ -15,13 +15,11 @@ from sqlalchemy import bindparam, func, select, text
 from libs.common.change import Answer, Change
 from libs.common.store import schema
 from libs.common.store.engine import Committed, Conflict, Engine, FenceLost, Lookup, Outcome, Reader
+from libs.common.telemetry import Commit
 
 _JOURNAL = schema.table(schema.JournalRow)
 _ANSWERS = schema.table(schema.AnswerRow)
 _ANSWER = Lookup("answers", ("scope", "key"))
-
-#: How a commit may end, as operators count it.
-Result = Literal["committed", "conflict", "fence_lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Outbox:
 class Store:
     """All that a service stores. Only `commit` changes what the service owns."""
 
-    def __init__(self, engine: Engine, *, told: Callable[[Result], None] = lambda result: None) -> None:
+    def __init__(self, engine: Engine, *, told: Callable[[Commit], None] = lambda result: None) -> None:
         """`told` hears how each commit ended."""
         self._engine = engine
         self._told = told
@@ -182,7 +180,7 @@ class Store:
 
 
 _UNPUBLISHED = Lookup("journal", Unpublished._fields)
-_RESULTS: Mapping[type, Result] = {
+_RESULTS: Mapping[type, Commit] = {
     Committed: "committed",
     Conflict: "conflict",
     FenceLost: "fence_lost",
