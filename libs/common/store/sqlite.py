@@ -39,6 +39,7 @@ from libs.common.store.engine import (
     writes,
     written_columns,
 )
+from libs.common.store.lanes import settle
 
 #: Changes that one transaction takes at most.
 GROUP = 256
@@ -184,7 +185,7 @@ def _run_group(connection: sqlalchemy.Connection, group: Sequence[_Job]) -> None
         down = errors.Transient(f"数据库不可用：{error}")
         results = [(job, down) for job in group]
     for job, result in results:
-        job.loop.call_soon_threadsafe(_settle, job.future, result)
+        job.loop.call_soon_threadsafe(settle, job.future, result)
 
 
 def _run_job(raw: sqlite3.Connection, connection: sqlalchemy.Connection, job: _Job) -> Any:
@@ -240,15 +241,6 @@ class _Translated:
 def _is_down(error: BaseException | None) -> TypeGuard[sqlite3.Error]:
     is_ours = isinstance(error, sqlite3.OperationalError)
     return is_ours and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DOWN
-
-
-def _settle(future: asyncio.Future[Any], result: Any) -> None:
-    if future.cancelled():
-        return
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
 
 
 def _commit(raw: sqlite3.Connection, change: Change) -> Outcome:
