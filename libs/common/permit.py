@@ -1,8 +1,8 @@
 """Who asks, and what the answer to "may they?" looks like.
 
 Each service has one pure `permit(actor, action, situation) -> Permit` in its `access.py`; every way out
-(list, search, feed, proof) asks it. What an actor may do follows from the relation of their
-agency to the thing (holder, recipient, sender ...) together with their role, never from rank alone.
+(list, search, feed, proof) asks it. What an actor may do follows from the relation of their agency to the
+thing (holder, recipient, sender ...) together with their role, never from rank alone.
 """
 
 from __future__ import annotations

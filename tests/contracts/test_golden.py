@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from libs.common import change
 from libs.common.contracts.event import CATALOGUE
 from libs.common.law import codes
 from libs.common.log import envelope
@@ -58,7 +59,7 @@ def test_a_sample_is_what_its_contract_calls_itself(type_: str) -> None:
 def test_an_event_is_far_smaller_than_what_may_travel(type_: str) -> None:
     sent = envelope.outgoing(golden.journalled(golden.heard(type_)))
     size = len(sent.value) + sum(len(name) + len(value) for name, value in sent.headers)
-    assert size < envelope.LARGEST / 16
+    assert size < change.LARGEST / 16
 
 
 def test_a_field_that_a_newer_minor_version_adds_is_ignored() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 #: liandong.<root>.<past participle>.v<major>
-TYPE = re.compile(r"liandong\.([a-z_]+)\.([a-z_]+)\.v(\d+)")
+_TYPE = re.compile(r"liandong\.([a-z_]+)\.([a-z_]+)\.v(\d+)")
 
 #: Every event class by its type, filled as the classes are defined.
 CATALOGUE: dict[str, type[Event]] = {}
@@ -32,6 +32,6 @@ class Event(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if "TYPE" not in cls.__dict__:
             return
-        if not TYPE.fullmatch(cls.TYPE) or cls.TYPE in CATALOGUE:
+        if not _TYPE.fullmatch(cls.TYPE) or cls.TYPE in CATALOGUE:
             raise ValueError(f"event type {cls.TYPE!r} is malformed or defined twice")
         CATALOGUE[cls.TYPE] = cls

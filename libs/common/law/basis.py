@@ -11,8 +11,9 @@ LAWS = {
     "行政强制法": ("中华人民共和国行政强制法（2011年）", 71),
 }
 
-_DIGITS = {c: n for n, c in enumerate("零一二三四五六七八九")}
-_NUMERAL = "[零一二三四五六七八九十百]+"
+_NUMERALS = "零一二三四五六七八九"
+_DIGITS = {c: n for n, c in enumerate(_NUMERALS)}
+_NUMERAL = f"[{_NUMERALS}十百]+"
 _CITATION = re.compile(
     rf"(?P<law>{'|'.join(LAWS)})第(?P<article>{_NUMERAL})条"
     rf"(?:第(?P<paragraph>{_NUMERAL})款)?(?:第(?P<item>{_NUMERAL})项)?"
@@ -65,8 +66,8 @@ def number(numeral: str) -> int:
 def chinese(value: int) -> str:
     """A number below 100 as a Chinese numeral, as statutes write it."""
     tens, ones = divmod(value, 10)
-    text = "" if tens == 0 else "十" if tens == 1 else f"{'零一二三四五六七八九'[tens]}十"
-    return text + ("零一二三四五六七八九"[ones] if ones or not tens else "")
+    text = "" if tens == 0 else "十" if tens == 1 else f"{_NUMERALS[tens]}十"
+    return text + (_NUMERALS[ones] if ones or not tens else "")
 
 
 def _one(text: str) -> Citation:

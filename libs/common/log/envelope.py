@@ -16,13 +16,10 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from libs.common import change, proof
-from libs.common.change import gate_of
 from libs.common.clock import Trace
 from libs.common.log.seam import Outgoing, Record
 
 SPECVERSION = "1.0"
-#: Largest event that may travel, in bytes of public part and headers.
-LARGEST = change.LARGEST
 #: Longest subject: streams are keys of our tables, and index entries have a limit.
 LONGEST_SUBJECT = 400
 #: What others may do with the data of an event: it holds ids, codes and dates only.
@@ -86,7 +83,7 @@ class Heard(NamedTuple):
     @property
     def gate(self) -> tuple[str, str]:
         """The head under which a consumer keeps how far it has applied this stream."""
-        return gate_of(self.source, self.stream)
+        return change.gate_of(self.source, self.stream)
 
     def public(self) -> bytes:
         """The public part as the chain covers it: canonical JSON, with the data byte for byte as it came."""
@@ -138,7 +135,7 @@ def structured(entry: Written) -> dict[str, Any]:
 
 def read(record: Record) -> Heard:
     """A record as an event. Raises Unreadable."""
-    if len(record.value) > LARGEST:
+    if len(record.value) > change.LARGEST:
         raise Unreadable("记录过大")
     try:
         attributes = {
