@@ -203,6 +203,6 @@ BUGS = (
     Bug("a position committed before its effects", Parts(store=PositionFirst), "position passed", PAIRS),
     Bug("what came early is dropped", Parts(store=Forgetful), "position passed", PAIRS),
     Bug("a gate that takes a gap", Parts(consumer=TakesGaps), "not in the log|parked", PAIRS),
-    Bug("the last writer wins", Parts(engine=LastWins), "", PAIRS),
+    Bug("the last writer wins", Parts(engine=LastWins), "went back|does not settle", PAIRS),
     Bug("positions from a sequence", Parts(engine=FromSequence), "have holes|reader of", PAIRS),
 )
