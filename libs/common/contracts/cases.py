@@ -13,11 +13,16 @@ AgencyKind = Literal["government", "department", "township", "street"]
 Urgency = Literal["normal", "urgent"]
 
 
-class AgencyRegistered(Event):
+class _Ours(Event):
+    """An event that `cases` says."""
+
+    SOURCE: ClassVar[str] = SOURCE
+
+
+class AgencyRegistered(_Ours):
     """机关登记: an agency of the county is known from now on."""
 
     TYPE: ClassVar[str] = "liandong.agency.registered.v1"
-    SOURCE: ClassVar[str] = SOURCE
     agency: str
     name: str
     kind: AgencyKind
@@ -25,32 +30,29 @@ class AgencyRegistered(Event):
     coordinates: bool  #: its coordinators see every case of the county (联席会议办公室)
 
 
-class OfficerCertified(Event):
+class OfficerCertified(_Ours):
     """执法证件生效: an officer of the agency holds a valid certificate; neither is named on the wire."""
 
     TYPE: ClassVar[str] = "liandong.officer.certified.v1"
-    SOURCE: ClassVar[str] = SOURCE
     agency: str
     valid_from: date
     valid_to: date
 
 
-class PowerPublished(Event):
+class PowerPublished(_Ours):
     """职权事项公布: a power of a county department is in the list."""
 
     TYPE: ClassVar[str] = "liandong.power.published.v1"
-    SOURCE: ClassVar[str] = SOURCE
     power: str
     name: str
     department: str
     basis: str
 
 
-class GrantEffected(Event):
+class GrantEffected(_Ours):
     """赋权生效: a township may decide this power from `effective_on`."""
 
     TYPE: ClassVar[str] = "liandong.grant.effected.v1"
-    SOURCE: ClassVar[str] = SOURCE
     grant: str
     power: str
     agency: str
@@ -59,11 +61,10 @@ class GrantEffected(Event):
     effective_on: date
 
 
-class GrantRecalled(Event):
+class GrantRecalled(_Ours):
     """赋权收回: from `recalled_on` the township may no longer decide this power."""
 
     TYPE: ClassVar[str] = "liandong.grant.recalled.v1"
-    SOURCE: ClassVar[str] = SOURCE
     grant: str
     power: str
     agency: str
@@ -71,11 +72,10 @@ class GrantRecalled(Event):
     recalled_on: date
 
 
-class ClueRegistered(Event):
+class ClueRegistered(_Ours):
     """线索登记: a case begins; `holder` is the first receiver and keeps it until another signs."""
 
     TYPE: ClassVar[str] = "liandong.clue.registered.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     holder: str
     power: str
@@ -84,21 +84,19 @@ class ClueRegistered(Event):
     urgency: Urgency
 
 
-class ClueRejected(Event):
+class ClueRejected(_Ours):
     """不予立案: the holder does not file, with a reason."""
 
     TYPE: ClassVar[str] = "liandong.clue.rejected.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     holder: str
     basis: str
 
 
-class CaseFiled(Event):
+class CaseFiled(_Ours):
     """立案."""
 
     TYPE: ClassVar[str] = "liandong.case.filed.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     case_no: str
     holder: str
@@ -108,20 +106,18 @@ class CaseFiled(Event):
     filed_on: date
 
 
-class InvestigationOpened(Event):
+class InvestigationOpened(_Ours):
     """调查取证开始."""
 
     TYPE: ClassVar[str] = "liandong.investigation.opened.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     holder: str
 
 
-class DecisionMade(Event):
+class DecisionMade(_Ours):
     """作出决定."""
 
     TYPE: ClassVar[str] = "liandong.decision.made.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     holder: str
     decision_no: str
@@ -129,21 +125,19 @@ class DecisionMade(Event):
     decided_on: date
 
 
-class CaseClosed(Event):
+class CaseClosed(_Ours):
     """结案."""
 
     TYPE: ClassVar[str] = "liandong.case.closed.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     holder: str
     closed_on: date
 
 
-class TransferOffered(Event):
+class TransferOffered(_Ours):
     """移送: the sender still holds the case until the recipient accepts."""
 
     TYPE: ClassVar[str] = "liandong.transfer.offered.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     transfer: str
     from_agency: str
@@ -154,22 +148,20 @@ class TransferOffered(Event):
     urgency: Urgency
 
 
-class TransferAccepted(Event):
+class TransferAccepted(_Ours):
     """接收移送: `to_agency` holds the case from now on."""
 
     TYPE: ClassVar[str] = "liandong.transfer.accepted.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     transfer: str
     from_agency: str
     to_agency: str
 
 
-class TransferReturned(Event):
+class TransferReturned(_Ours):
     """退回移送: declined, with reason, basis and the agency that should have it; the sender holds on."""
 
     TYPE: ClassVar[str] = "liandong.transfer.returned.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     transfer: str
     from_agency: str
@@ -179,11 +171,10 @@ class TransferReturned(Event):
     proposed_agency: str
 
 
-class TransferWithdrawn(Event):
+class TransferWithdrawn(_Ours):
     """撤回移送: the sender took the offer back before it was accepted."""
 
     TYPE: ClassVar[str] = "liandong.transfer.withdrawn.v1"
-    SOURCE: ClassVar[str] = SOURCE
     case: str
     transfer: str
     from_agency: str

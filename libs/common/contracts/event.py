@@ -17,8 +17,8 @@ CATALOGUE: dict[str, type[Event]] = {}
 class Event(BaseModel):
     """A past-tense fact, thin: ids, codes and dates, no personal data.
 
-    A subclass names its TYPE; its docstring's first line is the Chinese name. Readers ignore fields they do
-    not know, so that a minor version adds and never breaks.
+    A subclass with a TYPE is an event; its docstring's first line is the Chinese name. Readers ignore fields
+    they do not know, so that a minor version adds and never breaks.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -14,11 +14,16 @@ Severity = Literal["info", "action", "urgent", "alarm"]
 RECEIPT = "liandong-receipt-1"
 
 
-class NoticeIssued(Event):
+class _Ours(Event):
+    """An event that `notify` says."""
+
+    SOURCE: ClassVar[str] = SOURCE
+
+
+class NoticeIssued(_Ours):
     """通知送达收件箱: `agency` has a notice about `event`."""
 
     TYPE: ClassVar[str] = "liandong.notice.issued.v1"
-    SOURCE: ClassVar[str] = SOURCE
     notice: str
     agency: str
     event: str  #: the id of the event it tells of
@@ -28,11 +33,10 @@ class NoticeIssued(Event):
     notice_digest: str = ""  #: SHA-256 over the notice's canonical content, hex
 
 
-class NoticeReceived(Event):
+class NoticeReceived(_Ours):
     """签收: the agency signed for a notice; the signed receipt travels whole and can be verified offline."""
 
     TYPE: ClassVar[str] = "liandong.notice.received.v1"
-    SOURCE: ClassVar[str] = SOURCE
     notice: str
     receipt: str
     agency: str
