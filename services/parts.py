@@ -21,6 +21,7 @@ from libs.common.log.seam import Log
 from libs.common.loops import running
 from libs.common.loops.consumer import Consumer
 from libs.common.loops.filler import Filler
+from libs.common.loops.journals import HttpJournals
 from libs.common.loops.lease import Leased
 from libs.common.loops.relay import Relay
 from libs.common.loops.running import Loops
@@ -34,7 +35,6 @@ from libs.common.store.store import Store
 from libs.common.telemetry import Metrics
 from libs.common.web import tokens
 from libs.common.web.asked import Here
-from libs.common.web.journals import HttpJournals
 
 NAMES: tuple[Name, ...] = get_args(Name)
 

@@ -21,12 +21,12 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from libs.common import clock
+from libs.common.loops.journals import HttpJournals
 from libs.common.loops.running import Loops
 from libs.common.permit import Role
 from libs.common.settings import Name, Settings
 from libs.common.store import migrate
 from libs.common.web import tokens
-from libs.common.web.journals import HttpJournals
 from services import embedded, parts
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres

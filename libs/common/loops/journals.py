@@ -1,4 +1,4 @@
-"""Asks the other services for what a gap is missing, with this service's own identity."""
+"""The other services' journals: asked for what a gap is missing, with this service's own identity."""
 
 from __future__ import annotations
 
