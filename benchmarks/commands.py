@@ -36,9 +36,9 @@ from libs.common.store.store import Store
 from libs.common.web import tokens
 from services.cases.intake.api import REGISTER, ClueIn
 from services.cases.intake.tables import Case
-from tests import cast
 from tests.engines import server
 from tests.engines.postgres import Postgres
+from tests.worlds import cast
 
 CLIENTS = 32
 #: Seconds of one measurement.

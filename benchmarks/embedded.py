@@ -30,7 +30,7 @@ from services.cases.intake.api import REGISTER, ClueIn
 from services.cases.intake.rules import Receiving
 from services.cases.register.rules import Competence
 from services.cases.register.tables import Agency, Grant, Power
-from tests import cast
+from tests.worlds import cast
 
 SECONDS = 3.0
 #: Callers, and the ratio that they should reach together.

@@ -19,10 +19,10 @@ from libs.common.store.engine import Committed
 from libs.common.store.store import Store
 from services.cases.intake.api import ClueIn
 from services.cases.register.tables import Agency, Grant, Power
-from tests import cast
 from tests.conftest import CACHE
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
+from tests.worlds import cast
 
 LONG_AGO = date(2020, 1, 1)
 #: A handler of the township, who registers clues.

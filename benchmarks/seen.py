@@ -23,8 +23,8 @@ from libs.common.permit import Role
 from libs.common.seal import Keyring
 from libs.common.settings import Name, Settings
 from libs.common.web import tokens
-from tests import cast
 from tests.stories import deployments
+from tests.worlds import cast
 
 #: Clues a second, and seconds of one measurement.
 PACE, SECONDS = 200, 5

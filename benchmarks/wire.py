@@ -35,7 +35,7 @@ from libs.common.store import migrate
 from libs.common.store.engine import Committed, Known
 from libs.common.store.postgres import PostgresEngine
 from libs.common.store.store import Store
-from tests import cast
+from tests.worlds import cast
 
 PARTITIONS = 12
 #: Streams, and facts in each: in all as many as one measurement carries.

@@ -13,13 +13,13 @@ from sqlalchemy import func, select
 from libs.common.permit import Role
 from libs.common.store import schema
 from services import parts
-from tests import cast
 from tests.authorisation import charter, things
 from tests.authorisation.asking import Ask, tell
 from tests.authorisation.charter import Operation, Verdict
 from tests.authorisation.people import Caller
 from tests.authorisation.things import Thing
 from tests.authorisation.world import STRANGER, Case, World, canaries
+from tests.worlds import cast
 
 #: Requests that are under way at once.
 AT_ONCE = 16

@@ -12,8 +12,8 @@ from tests import conftest
 from tests.authorisation import people, world
 from tests.authorisation.people import Caller
 from tests.authorisation.world import World
-from tests.deployment import County, on_embedded, on_servers
 from tests.engines.kafka import Kafka
+from tests.worlds.deployment import County, on_embedded, on_servers
 
 #: How much was asked, by engine and kind.
 Tally = Counter[tuple[str, str]]

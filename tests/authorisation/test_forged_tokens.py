@@ -13,8 +13,8 @@ from libs.common import seal
 from libs.common.settings import Name, Settings
 from libs.common.web import tokens
 from services import embedded, parts
-from tests import cast, forgery
 from tests.authorisation.asking import Ask, tell
+from tests.worlds import cast, forgery
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from libs.common.permit import Role
-from tests import cast
 from tests.authorisation import feeds
 from tests.authorisation.conftest import SERVERS
-from tests.deployment import County, on_embedded, on_servers, until
+from tests.worlds import cast
+from tests.worlds.deployment import County, on_embedded, on_servers, until
 
 pytestmark = pytest.mark.anyio
 

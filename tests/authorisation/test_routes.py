@@ -11,13 +11,13 @@ from fastapi.routing import APIRoute
 from libs.common.permit import Role
 from libs.common.web import health
 from services import parts
-from tests import routed
 from tests.authorisation import cells, charter
 from tests.authorisation.asking import Ask, tell
 from tests.authorisation.cells import Findings
 from tests.authorisation.people import PEOPLE, Caller
 from tests.authorisation.things import NOTHING
 from tests.authorisation.world import World
+from tests.worlds import routed
 
 pytestmark = pytest.mark.anyio
 

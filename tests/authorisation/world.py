@@ -21,8 +21,8 @@ from libs.common.law import codes
 from libs.common.permit import Role
 from services.notify.inbox.tables import Notice, Receipt
 from services.sharing.feeds.tables import LogEntry
-from tests import cast
-from tests.deployment import County, until
+from tests.worlds import cast
+from tests.worlds.deployment import County, until
 from tools.demo import county as qinghe
 from tools.demo.county import Agency
 

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tests import cast
 from tests.faults.evidence import HEARS, Fact, World
 from tests.faults.ledger import Request
+from tests.worlds import cast
 
 #: The fact that a request becomes which was done.
 FACTS = {

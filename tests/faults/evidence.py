@@ -15,13 +15,13 @@ from typing import Any
 from libs.common import clock, proof
 from libs.common.permit import Role
 from libs.common.settings import Name
-from tests import cast
 from tests.faults import watching
 from tests.faults.books import Away, Books, Row
 from tests.faults.fleet import Fleet
 from tests.faults.ledger import Request
 from tests.faults.load import Act, Callers
 from tests.faults.watching import Entry, Follower, Holders, Sighting
+from tests.worlds import cast
 from tools import verify
 from tools.demo.engine import NAMES
 

@@ -16,13 +16,13 @@ import httpx
 
 from libs.common.clock import monotonic
 from libs.common.settings import Name, Settings
-from tests import cast
 from tests.engines import server
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
 from tests.faults.books import Books, PostgresBooks, SqliteBooks
 from tests.faults.links import Link, Links
 from tests.stories import deployments
+from tests.worlds import cast
 from tools.demo import engine
 
 #: Seconds between the death of a process and its next start.

@@ -23,9 +23,9 @@ from libs.common.permit import Role
 from libs.common.seal import Keyring
 from libs.common.settings import Name
 from libs.common.web import tokens
-from tests import cast
 from tests.faults.fleet import Fleet
 from tests.faults.ledger import Ledger
+from tests.worlds import cast
 
 #: A second township with a grant, and its place.
 NEIGHBOUR = codes.with_check_digit("11339901000000005")
@@ -226,7 +226,7 @@ def _essentials(body: Mapping[str, Any], etag: str) -> dict[str, Any]:
 
 
 async def register(fleet: Fleet, callers: Callers) -> None:
-    """The county of `tests.cast`, and a second township with a grant."""
+    """The county of `tests.worlds.cast`, and a second township with a grant."""
     keys = iter(range(1, 1000))
 
     async def with_key(request: httpx.Request) -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests import cast
 from tests.faults import checks, ledger
 from tests.faults.checks import FACTS
 from tests.faults.evidence import Fact, Notice, Place, World
 from tests.faults.ledger import Request
 from tests.faults.watching import Entry, Sighting
+from tests.worlds import cast
 from tools import verify
 
 CASE = "case/c"

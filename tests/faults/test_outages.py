@@ -12,10 +12,10 @@ import pytest
 
 from libs.common import clock
 from libs.common.permit import Role
-from tests import cast
-from tests.deployment import County, on_servers
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
+from tests.worlds import cast
+from tests.worlds.deployment import County, on_servers
 
 pytestmark = pytest.mark.anyio
 

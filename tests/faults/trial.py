@@ -12,13 +12,13 @@ from typing import Any
 
 from libs.common import clock
 from libs.common.permit import Role
-from tests import cast
 from tests.faults import checks, evidence, ledger, load
 from tests.faults.books import Away
 from tests.faults.fleet import Fleet
 from tests.faults.load import Callers, Load
 from tests.faults.nemesis import Fault, Kinds, Nemesis, NotWell
 from tests.faults.watching import Follower, Holders
+from tests.worlds import cast
 
 #: Of what one check finds, so much is shown.
 SHOWN = 5

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from libs.common.permit import Role
-from tests import cast
 from tests.faults.books import Away, Books
 from tests.faults.load import Callers, Load
+from tests.worlds import cast
 
 #: Seconds between two looks at who holds what.
 LOOK = 1.0

@@ -13,8 +13,8 @@ import httpx
 from libs.common.permit import Role
 from libs.common.settings import Name
 from libs.common.web import tokens
-from tests import cast
-from tests.deployment import County, on_embedded, until
+from tests.worlds import cast
+from tests.worlds.deployment import County, on_embedded, until
 
 #: What a token of a person may carry: all of it, so that the input is what is refused.
 PEOPLE = tuple(role for role in Role if role is not Role.SERVICE)

@@ -8,8 +8,8 @@ from typing import Any
 
 from libs.common.clock import Clock, day_of
 from libs.common.law import codes
-from tests import cast
 from tests.hostile.ground import Call, Operation
+from tests.worlds import cast
 
 Path = tuple[str | int, ...]
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as some
 
 from libs.common import errors
 from libs.common.web import body
-from tests import surface
 from tests.hostile.corpus import UNFITTING, UNREADABLE
+from tests.worlds import surface
 
 
 @pytest.fixture

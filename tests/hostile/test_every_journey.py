@@ -29,9 +29,9 @@ from libs.common.permit import Role
 from libs.common.settings import Name
 from services import parts
 from services.cases.law import procedure
-from tests import cast
 from tests.hostile import ground, sample
 from tests.hostile.ground import Ground
+from tests.worlds import cast
 
 T = TypeVar("T")
 

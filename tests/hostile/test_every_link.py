@@ -19,10 +19,10 @@ import pytest
 from libs.common.settings import Name
 from services import parts
 from services.cases.law import procedure
-from tests import cast
 from tests.hostile import corpus, sample
 from tests.hostile.caller import Caller
 from tests.hostile.ground import Call, Ground
+from tests.worlds import cast
 
 pytestmark = [
     pytest.mark.anyio,

@@ -18,8 +18,8 @@ from libs.common.clock import monotonic
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
 from libs.common.web import tokens
-from tests import cast
 from tests.hostile.ground import PEOPLE
+from tests.worlds import cast
 from tools.demo import engine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

@@ -32,9 +32,9 @@ from libs.common.store.postgres import PostgresEngine
 from libs.common.store.schema import HeadRow, JournalRow
 from libs.common.store.sqlite import SqliteEngine
 from libs.common.store.store import Store
-from tests import cast, deployment, second_reading, trail
 from tests.engines.postgres import Postgres
-from tests.trail import Trail
+from tests.worlds import cast, deployment, second_reading, trail
+from tests.worlds.trail import Trail
 from tools import verify
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests import trail
-from tests.trail import Trail
+from tests.worlds import trail
+from tests.worlds.trail import Trail
 from tools import verify
 
 #: Edits that are tried, in equal parts for each class.

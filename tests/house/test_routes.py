@@ -22,7 +22,7 @@ from libs.common.settings import Name, Settings
 from libs.common.web import health, problems, tokens
 from libs.common.web.asked import Asks, Does
 from services import embedded, parts
-from tests import routed
+from tests.worlds import routed
 
 pytestmark = pytest.mark.anyio
 

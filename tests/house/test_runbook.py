@@ -10,8 +10,8 @@ import pytest
 
 from libs.common.permit import Role
 from services import parts
-from tests import cast, deployment
-from tests.deployment import County
+from tests.worlds import cast, deployment
+from tests.worlds.deployment import County
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from libs.common.change import Change, Fact, Head
 from libs.common.clock import Moment, Trace
 from libs.common.permit import Actor
-from tests import second_reading
+from tests.worlds import second_reading
 from tools import verify
 
 #: Chains that are told, and then broken, each in its own way.

@@ -17,8 +17,8 @@ from services.cases.register.rules import (
     OverlappingGrant,
 )
 from services.cases.register.tables import Grant
-from tests import dossier
-from tests.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOMORROW, TOWNSHIP, YESTERDAY
+from tests.worlds import dossier
+from tests.worlds.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOMORROW, TOWNSHIP, YESTERDAY
 
 
 def test_the_department_acts_by_statute() -> None:

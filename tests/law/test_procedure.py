@@ -15,8 +15,8 @@ from services.cases.people.tables import Officer
 from services.cases.procedure import rules
 from services.cases.procedure.rules import ApproverHandles, NoSuchMove, OpenTransfer, WrongRole
 from services.cases.register.rules import BeyondPower
-from tests import dossier
-from tests.dossier import TODAY, TOMORROW, TOWNSHIP, YESTERDAY
+from tests.worlds import dossier
+from tests.worlds.dossier import TODAY, TOMORROW, TOWNSHIP, YESTERDAY
 
 ZHANG, LI = dossier.an_officer("zhang"), dossier.an_officer("li")
 

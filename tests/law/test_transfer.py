@@ -10,8 +10,8 @@ from services.cases.handover.tables import Transfer
 from services.cases.intake.tables import Case
 from services.cases.people.rules import TooFewOfficers
 from services.cases.register.rules import BeyondPower, OutsideTerritory
-from tests import dossier
-from tests.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOWNSHIP, YESTERDAY
+from tests.worlds import dossier
+from tests.worlds.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOWNSHIP, YESTERDAY
 
 BY_DEPARTMENT = dossier.an_actor(DEPARTMENT)
 

@@ -14,8 +14,8 @@ from services.cases.intake.rules import NotHolder
 from services.cases.intake.tables import Case, Party
 from services.cases.register.rules import NotRegistered
 from services.cases.register.tables import Agency
-from tests import dossier
-from tests.dossier import DEPARTMENT, OTHER, TOWNSHIP
+from tests.worlds import dossier
+from tests.worlds.dossier import DEPARTMENT, OTHER, TOWNSHIP
 
 BY_TOWNSHIP, BY_DEPARTMENT = dossier.an_actor(), dossier.an_actor(DEPARTMENT)
 AT = dossier.a_moment()

@@ -28,8 +28,8 @@ from services.cases.people.tables import Officer
 from services.cases.procedure import rules
 from services.cases.procedure.rules import NoSuchMove, Proceeding, Step, WrongRole
 from services.cases.register.tables import Agency
-from tests import dossier
-from tests.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOWNSHIP
+from tests.worlds import dossier
+from tests.worlds.dossier import DEPARTMENT, NEIGHBOUR, OTHER, TODAY, TOWNSHIP
 
 MOVES = procedure.load().moves
 Table = dict[str, Any]

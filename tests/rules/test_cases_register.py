@@ -21,8 +21,8 @@ from services.cases.register.rules import (
     OverlappingGrant,
 )
 from services.cases.register.tables import Agency, Grant, power_of
-from tests import dossier
-from tests.dossier import DEPARTMENT, NEIGHBOUR, POWER, TODAY, TOMORROW, TOWNSHIP, YESTERDAY
+from tests.worlds import dossier
+from tests.worlds.dossier import DEPARTMENT, NEIGHBOUR, POWER, TODAY, TOMORROW, TOWNSHIP, YESTERDAY
 
 BY, AT = dossier.an_actor(), dossier.a_moment()
 OFFICE = Agency(

@@ -21,7 +21,7 @@ from libs.common.seal import SEALS, Keyring, Seal, is_genuine
 from services.cases.trace import rules
 from services.cases.trace.rules import Written
 from services.cases.trace.tables import Signature
-from tests import dossier
+from tests.worlds import dossier
 
 NINE = datetime(2026, 3, 2, 1, tzinfo=UTC)
 NAMES = {dossier.TOWNSHIP.id: "青山镇", dossier.DEPARTMENT.id: "执法局"}

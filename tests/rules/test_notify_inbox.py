@@ -26,7 +26,7 @@ from services.notify.inbox.tables import Notice, Receipt, WaitingNotice
 from services.notify.routing import loads
 from services.notify.routing.rules import COORDINATORS, DEFAULT, Directory
 from services.notify.routing.tables import Addressee, Unroutable
-from tests import desk as county
+from tests.worlds import desk as county
 
 AT = Moment(datetime(2026, 3, 2, 1, 30, tzinfo=UTC), Trace("request-1", "case/c1/3"), b"seed")
 SEAL = Seal(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

@@ -16,7 +16,7 @@ from libs.common.contracts.event import CATALOGUE, Event
 from services.notify.routing import loads, rules
 from services.notify.routing.rules import COORDINATORS, DEFAULT, BadTable, Directory, Sheet
 from services.notify.routing.tables import Addressee
-from tests import desk
+from tests.worlds import desk
 
 Raw = dict[str, Any]
 

@@ -21,8 +21,8 @@ from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture import rules
 from services.sharing.picture.rules import Album, CaseInLog, Happening, Line, Rebuilding, View
 from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
-from tests.desk import Speaker
-from tests.reading_room import DEPARTMENT, OTHER, TOWNSHIP, CaseTold
+from tests.worlds.desk import Speaker
+from tests.worlds.reading_room import DEPARTMENT, OTHER, TOWNSHIP, CaseTold
 
 AT = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 HEAD = Head(*rules.HEAD, version=3, seq=1)

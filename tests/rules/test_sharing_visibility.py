@@ -22,8 +22,8 @@ from services.sharing import access
 from services.sharing.feeds import rules
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right
 from services.sharing.picture import reacts
-from tests.desk import Speaker
-from tests.reading_room import DEPARTMENT, OFFICE, OTHER, TOWNSHIP, CaseTold, an_agency
+from tests.worlds.desk import Speaker
+from tests.worlds.reading_room import DEPARTMENT, OFFICE, OTHER, TOWNSHIP, CaseTold, an_agency
 
 HEARS = edge.Hears(
     group="sharing",

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from libs.common.permit import Role
-from tests import county
-from tests.county import (
+from tests.worlds import county
+from tests.worlds.county import (
     DEPARTMENT,
     GRANTED,
     NEIGHBOUR,

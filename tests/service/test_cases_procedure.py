@@ -17,8 +17,8 @@ from libs.common.clock import Moment, Trace
 from libs.common.permit import Actor, Role
 from libs.common.store.engine import Asked, Engine, Lookup, Outcome, Rows
 from services.cases.register import loads, rules
-from tests import county
-from tests.county import DEPARTMENT, GRANTED, OFFICE, OFFICERS, TOWNSHIP, WITHHELD, County
+from tests.worlds import county
+from tests.worlds.county import DEPARTMENT, GRANTED, OFFICE, OFFICERS, TOWNSHIP, WITHHELD, County
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,18 @@ from typing import Any
 import pytest
 
 from libs.common.permit import Role
-from tests import county
-from tests.county import DEPARTMENT, GRANTED, NEIGHBOUR, OFFICE, OTHER, STRANGER, TOWNSHIP, WITHHELD, County
+from tests.worlds import county
+from tests.worlds.county import (
+    DEPARTMENT,
+    GRANTED,
+    NEIGHBOUR,
+    OFFICE,
+    OTHER,
+    STRANGER,
+    TOWNSHIP,
+    WITHHELD,
+    County,
+)
 
 pytestmark = pytest.mark.anyio
 

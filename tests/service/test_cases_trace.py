@@ -14,8 +14,8 @@ from libs.common import proof
 from libs.common.contracts.notify import NoticeIssued, NoticeReceived
 from libs.common.permit import Role
 from libs.common.seal import encoded, is_genuine
-from tests import county
-from tests.county import DEPARTMENT, OFFICE, TOWNSHIP, County
+from tests.worlds import county
+from tests.worlds.county import DEPARTMENT, OFFICE, TOWNSHIP, County
 from tools import verify
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.permit import Role
-from tests import cast
-from tests.deployment import on_embedded
+from tests.worlds import cast
+from tests.worlds.deployment import on_embedded
 
 pytestmark = pytest.mark.anyio
 

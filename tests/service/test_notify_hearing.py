@@ -20,7 +20,7 @@ from services.notify.inbox.tables import Notice, WaitingNotice
 from services.notify.routing import loads
 from services.notify.routing.rules import Directory
 from services.notify.routing.tables import Unroutable
-from tests.desk import (
+from tests.worlds.desk import (
     DEPARTMENT,
     OFFICE,
     OTHER,

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from libs.common import proof
 from libs.common.contracts import notify as said
 from libs.common.permit import Role
-from tests.desk import (
+from tests.worlds.desk import (
     DEPARTMENT,
     OFFICE,
     OTHER,

@@ -15,7 +15,18 @@ from libs.common.log.seam import Record
 from libs.common.permit import Role
 from libs.common.store.engine import Asked, Reader
 from services.notify.inbox import loads
-from tests.desk import DEPARTMENT, OFFICE, OTHER, STRANGER, TOWNSHIP, Desk, Speaker, a_desk, an_offer, key
+from tests.worlds.desk import (
+    DEPARTMENT,
+    OFFICE,
+    OTHER,
+    STRANGER,
+    TOWNSHIP,
+    Desk,
+    Speaker,
+    a_desk,
+    an_offer,
+    key,
+)
 
 pytestmark = pytest.mark.anyio
 

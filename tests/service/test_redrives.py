@@ -15,8 +15,8 @@ from libs.common.log.seam import Outgoing
 from libs.common.permit import Role
 from libs.common.store import schema
 from services.parts import topic
-from tests import cast
-from tests.deployment import County, on_embedded
+from tests.worlds import cast
+from tests.worlds.deployment import County, on_embedded
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from libs.common.permit import Role
 from libs.common.store.engine import Conflict
 from services.sharing.feeds import reacts
 from services.sharing.feeds.tables import EarlyEntries, LogEntry
-from tests.desk import Speaker
-from tests.reading_room import (
+from tests.worlds.desk import Speaker
+from tests.worlds.reading_room import (
     DEPARTMENT,
     OFFICE,
     OTHER,

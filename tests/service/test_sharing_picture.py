@@ -19,9 +19,9 @@ from libs.common.store.schema import JournalEntry
 from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture import loads, rules
 from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
-from tests import reading_room
-from tests.desk import Speaker
-from tests.reading_room import (
+from tests.worlds import reading_room
+from tests.worlds.desk import Speaker
+from tests.worlds.reading_room import (
     DEPARTMENT,
     DIVISION,
     OFFICE,

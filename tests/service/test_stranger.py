@@ -15,8 +15,8 @@ from libs.common.permit import Role
 from libs.common.settings import Name
 from libs.common.web import health
 from services import parts
-from tests import cast, routed
-from tests.deployment import County, on_embedded
+from tests.worlds import cast, routed
+from tests.worlds.deployment import County, on_embedded
 
 pytestmark = pytest.mark.anyio
 

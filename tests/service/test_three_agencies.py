@@ -11,8 +11,8 @@ import pytest
 
 from libs.common.clock import Clock, day_of
 from libs.common.permit import Role
-from tests import cast
-from tests.deployment import County, on_embedded
+from tests.worlds import cast
+from tests.worlds.deployment import County, on_embedded
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from libs.common import errors, seal
 from libs.common.permit import Actor, Role
 from libs.common.settings import Settings
 from libs.common.web import tokens
-from tests import forgery
+from tests.worlds import forgery
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from libs.common import telemetry
-from tests import cast
-from tests.deployment import on_embedded
+from tests.worlds import cast
+from tests.worlds.deployment import on_embedded
 
 pytestmark = pytest.mark.anyio
 

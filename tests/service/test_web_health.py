@@ -10,7 +10,7 @@ import pytest
 
 from libs.common import errors, telemetry
 from libs.common.web import health
-from tests import surface
+from tests.worlds import surface
 
 
 async def well() -> None:

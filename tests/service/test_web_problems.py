@@ -14,7 +14,7 @@ from pydantic_core import core_schema
 
 from libs.common import errors, wording
 from libs.common.web import body, problems, routes, tokens
-from tests import surface
+from tests.worlds import surface
 
 
 class Overdue(errors.RuleBroken):

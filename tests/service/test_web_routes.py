@@ -12,7 +12,7 @@ from libs.common import clock, telemetry
 from libs.common.permit import Role
 from libs.common.settings import Settings
 from libs.common.web import application, tokens, watch
-from tests import surface
+from tests.worlds import surface
 
 
 @pytest.fixture

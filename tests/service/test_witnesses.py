@@ -11,8 +11,8 @@ from libs.common.change import Change, Head, gate_of
 from libs.common.permit import Role
 from libs.common.store.engine import Committed
 from libs.common.web import operations
-from tests import cast, trail
-from tests.deployment import County, on_embedded
+from tests.worlds import cast, trail
+from tests.worlds.deployment import County, on_embedded
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ from libs.common.permit import Role
 from libs.common.seal import Keyring
 from libs.common.settings import Name
 from libs.common.web import tokens
-from tests import cast, trail
-from tests.trail import Trail
+from tests.worlds import cast, trail
+from tests.worlds.trail import Trail
 from tools.demo import engine
 
 #: Exit codes of the command.

@@ -18,8 +18,8 @@ from libs.common.settings import Name, Settings
 from libs.common.store import audit
 from libs.common.store.audit import Audit, Witness
 from services import parts
-from tests import cast, deployment
-from tests.deployment import County
+from tests.worlds import cast, deployment
+from tests.worlds.deployment import County
 
 
 @dataclass(frozen=True)

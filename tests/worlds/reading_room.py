@@ -41,8 +41,8 @@ from services.sharing.picture import api as picture
 from services.sharing.picture import reacts
 from services.sharing.picture import tables as picture_tables
 from services.sharing.picture.reacts import Rebuilder
-from tests.desk import Speaker
 from tests.engines.postgres import Postgres
+from tests.worlds.desk import Speaker
 
 OFFICE = codes.with_check_digit("11330799002600001")
 TOWNSHIP = codes.with_check_digit("11330799MB1234567")

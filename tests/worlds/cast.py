@@ -8,7 +8,7 @@ import httpx
 
 from libs.common.law import codes
 from libs.common.permit import Role
-from tests.deployment import County
+from tests.worlds.deployment import County
 
 OFFICE = codes.with_check_digit("11339901000000001")
 DEPARTMENT = codes.with_check_digit("11339901000000002")
