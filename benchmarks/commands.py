@@ -29,9 +29,11 @@ from libs.common.change import Change
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
 from libs.common.store import migrate
-from libs.common.store.engine import Outcome, table_of, writes
 from libs.common.store.postgres import PostgresEngine
+from libs.common.store.reading import table_of
+from libs.common.store.rows import writes
 from libs.common.store.schema import JournalEntry
+from libs.common.store.seam import Outcome
 from libs.common.store.store import Store
 from libs.common.web import tokens
 from services.cases.intake.api import REGISTER, ClueIn

@@ -23,7 +23,7 @@ from libs.common import edge
 from libs.common.change import Head
 from libs.common.clock import monotonic
 from libs.common.store import migrate
-from libs.common.store.engine import writes
+from libs.common.store.rows import writes
 from libs.common.store.sqlite import SqliteEngine
 from libs.common.store.store import Store
 from services.cases.intake.api import REGISTER, ClueIn

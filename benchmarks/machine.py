@@ -15,7 +15,7 @@ from libs.common import edge
 from libs.common.change import Change, Head
 from libs.common.clock import Clock, Moment, Trace
 from libs.common.permit import Actor, Role
-from libs.common.store.engine import Committed
+from libs.common.store.seam import Committed
 from libs.common.store.store import Store
 from services.cases.intake.api import ClueIn
 from services.cases.register.tables import Agency, Grant, Power

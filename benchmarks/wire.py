@@ -32,8 +32,9 @@ from libs.common.loops.lease import Leased
 from libs.common.loops.relay import Relay
 from libs.common.permit import Actor
 from libs.common.store import migrate
-from libs.common.store.engine import Committed, Known
 from libs.common.store.postgres import PostgresEngine
+from libs.common.store.reading import Known
+from libs.common.store.seam import Committed
 from libs.common.store.store import Store
 from tests.worlds import cast
 

@@ -28,8 +28,9 @@ from libs.common.loops.running import Loops
 from libs.common.seal import Keyring
 from libs.common.settings import Misconfigured, Name, Settings
 from libs.common.store import migrate
-from libs.common.store.engine import Engine, Reader
 from libs.common.store.postgres import PostgresEngine
+from libs.common.store.reading import Reader
+from libs.common.store.seam import Engine
 from libs.common.store.sqlite import DataDirectory, Locked, SqliteEngine
 from libs.common.store.store import Store
 from libs.common.telemetry import Metrics

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from libs.common import edge
 from libs.common.contracts.event import CATALOGUE
 from libs.common.permit import Actor, Permit
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.web import application, operations
 from services.notify import access
 from services.notify.inbox import api as inbox

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from libs.common.log.embedded import EmbeddedLog
 from libs.common.log.kafka import KafkaLog
 from libs.common.log.seam import Log
-from libs.common.store.engine import Engine
 from libs.common.store.postgres import PostgresEngine
+from libs.common.store.seam import Engine
 from libs.common.store.sqlite import SqliteEngine, connected
 from libs.common.store.store import Store
 from libs.common.telemetry import Commit

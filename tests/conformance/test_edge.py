@@ -20,8 +20,9 @@ from libs.common.log import envelope
 from libs.common.log.seam import Partition, Record
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Engine, Outcome, Reader
+from libs.common.store.reading import Reader
 from libs.common.store.schema import JournalRow
+from libs.common.store.seam import Committed, Engine, Outcome
 from libs.common.store.store import Store
 from tests.conformance.conftest import Database
 from tests.conformance.things import (

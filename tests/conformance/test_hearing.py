@@ -15,7 +15,7 @@ from libs.common.clock import Clock
 from libs.common.log.envelope import Heard
 from libs.common.log.seam import Outgoing, Partition, Record
 from libs.common.loops.filler import Filler
-from libs.common.store.engine import Committed, Engine, Outcome
+from libs.common.store.seam import Committed, Engine, Outcome
 from libs.common.store.store import Store
 from tests.conformance.conftest import Database
 from tests.conformance.things import (

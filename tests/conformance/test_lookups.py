@@ -13,8 +13,8 @@ import pytest
 from libs.common import errors
 from libs.common.change import Change, Head
 from libs.common.store import lanes
-from libs.common.store.engine import Asked, Lookup, Rows, head_of, rows_of
 from libs.common.store.lookups import LARGEST, Lookups
+from libs.common.store.seam import Asked, Lookup, Rows, head_of, rows_of
 from libs.common.store.store import Store
 from tests.conformance.conftest import Database, plain
 from tests.conformance.things import Thing

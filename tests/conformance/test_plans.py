@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from libs.common.change import Change, Head
-from libs.common.store.engine import head_of, rows_of
 from libs.common.store.postgres import PostgresEngine
+from libs.common.store.seam import head_of, rows_of
 from libs.common.store.store import Store
 from tests.conformance.conftest import POSTGRES, Database
 from tests.conformance.things import Thing

@@ -17,8 +17,8 @@ from libs.common.log.seam import Log, Outgoing, Partition, Record, Subscription
 from libs.common.loops.lease import Leased
 from libs.common.loops.relay import SLOW_POLL, Relay
 from libs.common.store import schema, statement
-from libs.common.store.engine import Committed, Engine
 from libs.common.store.schema import JournalEntry, JournalRow
+from libs.common.store.seam import Committed, Engine
 from libs.common.store.store import Store, Unpublished
 from tests.conformance.conftest import PARTITIONS, Database, Logs, plain
 from tests.conformance.things import (

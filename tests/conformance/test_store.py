@@ -24,8 +24,8 @@ from sqlalchemy import select, text
 from libs.common import errors, proof
 from libs.common.change import NEW, Answer, Change, Fence, Head
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Conflict, FenceLost, Outcome, head_of, rows_of
 from libs.common.store.schema import JournalEntry, JournalRow
+from libs.common.store.seam import Committed, Conflict, FenceLost, Outcome, head_of, rows_of
 from libs.common.store.sqlite import DataDirectory, Locked, SqliteEngine, connected
 from libs.common.store.store import Store
 from tests.conformance import things

@@ -23,7 +23,7 @@ from libs.common.log.envelope import Heard
 from libs.common.log.seam import Outgoing, Partition, Record
 from libs.common.permit import Actor
 from libs.common.store import schema
-from libs.common.store.engine import Engine, Known, Outcome, Want
+from libs.common.store.reading import Known, Want
 from libs.common.store.schema import (
     Entry,
     HeldEvent,
@@ -33,6 +33,7 @@ from libs.common.store.schema import (
     instant,
     json_column,
 )
+from libs.common.store.seam import Engine, Outcome
 from libs.common.store.store import Claim, Store
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from libs.common.contracts.notify import NoticeReceived
 from libs.common.contracts.sharing import PictureRebuilt
 from libs.common.log import envelope
 from libs.common.log.seam import Record
-from libs.common.store.engine import Known
+from libs.common.store.reading import Known
 from services.sharing import access
 from services.sharing.feeds import rules
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right

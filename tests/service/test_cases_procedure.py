@@ -15,7 +15,7 @@ from sqlalchemy import Executable
 from libs.common.change import Change
 from libs.common.clock import Moment, Trace
 from libs.common.permit import Actor, Role
-from libs.common.store.engine import Asked, Engine, Lookup, Outcome, Rows
+from libs.common.store.seam import Asked, Engine, Lookup, Outcome, Rows
 from services.cases.register import loads, rules
 from tests.worlds import county
 from tests.worlds.county import DEPARTMENT, GRANTED, OFFICE, OFFICERS, TOWNSHIP, WITHHELD, County

@@ -13,7 +13,7 @@ from libs.common.clock import Moment, Trace
 from libs.common.contracts import cases as said
 from libs.common.contracts import notify
 from libs.common.permit import Role
-from libs.common.store.engine import Committed, Conflict
+from libs.common.store.seam import Committed, Conflict
 from services.notify.inbox import rules
 from services.notify.inbox.rules import Occasion
 from services.notify.inbox.tables import Notice, WaitingNotice

@@ -13,7 +13,8 @@ import pytest
 from libs.common.contracts import cases as said
 from libs.common.log.seam import Record
 from libs.common.permit import Role
-from libs.common.store.engine import Asked, Reader
+from libs.common.store.reading import Reader
+from libs.common.store.seam import Asked
 from services.notify.inbox import loads
 from tests.worlds.desk import (
     DEPARTMENT,

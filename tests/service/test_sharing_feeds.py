@@ -15,7 +15,7 @@ from libs.common.clock import monotonic
 from libs.common.log import envelope
 from libs.common.log.seam import Record
 from libs.common.permit import Role
-from libs.common.store.engine import Conflict
+from libs.common.store.seam import Conflict
 from services.sharing.feeds import reacts
 from services.sharing.feeds.tables import EarlyEntries, LogEntry
 from tests.worlds.desk import Speaker

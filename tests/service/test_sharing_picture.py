@@ -14,8 +14,8 @@ from libs.common.clock import Moment, Trace
 from libs.common.contracts.sharing import PictureRebuilt
 from libs.common.log.seam import Record
 from libs.common.permit import Role
-from libs.common.store.engine import Committed, Conflict
 from libs.common.store.schema import JournalEntry
+from libs.common.store.seam import Committed, Conflict
 from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture import loads, rules
 from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild

@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.change import Change, Head, gate_of
 from libs.common.permit import Role
-from libs.common.store.engine import Committed
+from libs.common.store.seam import Committed
 from libs.common.web import operations
 from tests.worlds import cast, trail
 from tests.worlds.deployment import County, on_embedded

@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from libs.common.change import Change
 from libs.common.store import sqlite
-from libs.common.store.engine import Asked, Committed, Conflict, Lookup, Outcome, Rows
+from libs.common.store.seam import Asked, Committed, Conflict, Lookup, Outcome, Rows
 
 
 class Database:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable
 
 from libs.common.change import Change
-from libs.common.store.engine import Asked, Lookup, Outcome, Rows
+from libs.common.store.seam import Asked, Lookup, Outcome, Rows
 from libs.common.store.sqlite import SqliteEngine
 from tests.simulation.database import Database
 from tests.simulation.network import Network

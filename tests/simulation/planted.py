@@ -15,8 +15,8 @@ from libs.common.log.seam import Outgoing, Partition, Record
 from libs.common.loops.consumer import Consumer
 from libs.common.loops.relay import ROUND, Relay
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Outcome
 from libs.common.store.schema import JournalEntry, JournalRow
+from libs.common.store.seam import Committed, Outcome
 from libs.common.store.store import Lease, Store, Unpublished
 from services.sharing.feeds import rules
 from tests.simulation.broker import Log

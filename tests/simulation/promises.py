@@ -10,7 +10,7 @@ from sqlalchemy import Executable
 
 from libs.common.log.seam import Record
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Outcome, Rows
+from libs.common.store.seam import Committed, Outcome, Rows
 from tests.simulation import story
 from tests.simulation.database import Database
 from tests.simulation.processes import Process

@@ -26,7 +26,7 @@ CRASHED: Mapping[str, Mapping[str, str]] = {
     "libs/common/edge/conflicts.py": {},
     "libs/common/edge/draining.py": {},
     "libs/common/edge/hearing.py": {},
-    "libs/common/store/engine.py": {
+    "libs/common/store/reading.py": {
         "heads": "the edge of requests",
         "known: await self.all(entry)": "no reaction of the feeds wants a whole table",
         "stands": "the edge of requests",

@@ -25,8 +25,8 @@ from libs.common.permit import Actor, Role
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
 from libs.common.store import migrate
-from libs.common.store.engine import Engine
 from libs.common.store.schema import JournalEntry
+from libs.common.store.seam import Engine
 from libs.common.store.sqlite import SqliteEngine
 from libs.common.store.store import Store
 from libs.common.telemetry import Metrics

@@ -27,8 +27,8 @@ from libs.common.permit import Role
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
 from libs.common.store import schema
-from libs.common.store.engine import Engine
 from libs.common.store.postgres import PostgresEngine
+from libs.common.store.seam import Engine
 from libs.common.store.sqlite import SqliteEngine, connected
 from libs.common.store.store import Store
 from libs.common.telemetry import Metrics

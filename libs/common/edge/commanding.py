@@ -14,7 +14,8 @@ from libs.common.change import Answer, Change
 from libs.common.clock import Moment, monotonic
 from libs.common.edge import conflicts
 from libs.common.permit import Actor, Permit
-from libs.common.store.engine import Committed, Reader
+from libs.common.store.reading import Reader
+from libs.common.store.seam import Committed
 from libs.common.store.store import Store
 
 _log = logging.getLogger(__name__)

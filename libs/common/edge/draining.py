@@ -18,7 +18,8 @@ from libs.common.edge.hearing import Broken, Hears, Report
 from libs.common.log import envelope
 from libs.common.log.envelope import Heard
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Reader
+from libs.common.store.reading import Reader
+from libs.common.store.seam import Committed
 from libs.common.store.store import Store
 
 #: How often an event that fails for an unknown reason is tried; the last time, it is parked.

@@ -17,7 +17,8 @@ from libs.common.edge import conflicts, parking
 from libs.common.log.envelope import Heard
 from libs.common.log.seam import Record
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Conflict, FenceLost, Known, Want
+from libs.common.store.reading import Known, Want
+from libs.common.store.seam import Committed, Conflict, FenceLost
 from libs.common.store.store import Store
 
 React = Callable[[Known, Any, Heard, Moment], Change]

@@ -21,7 +21,7 @@ from libs.common.loops.consumer import Consumer
 from libs.common.loops.filler import Filler
 from libs.common.loops.relay import Relay
 from libs.common.store import schema
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.store import Store
 from libs.common.telemetry import Metrics
 

@@ -20,7 +20,7 @@ from sqlalchemy.types import NullType
 from libs.common import proof
 from libs.common.change import HEARD
 from libs.common.store import schema
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.store import Store
 
 #: Entries that one read brings.

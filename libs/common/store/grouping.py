@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from libs.common import errors
 from libs.common.change import Change
 from libs.common.store import statement
-from libs.common.store.engine import Committed, Conflict, Outcome
 from libs.common.store.lanes import Lanes, settle
+from libs.common.store.seam import Committed, Conflict, Outcome
 
 #: Changes in one statement at most.
 LARGEST = 64

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from libs.common import errors
-from libs.common.store.engine import Asked, Lookup, Rows
 from libs.common.store.lanes import Lanes, settle
+from libs.common.store.seam import Asked, Lookup, Rows
 
 #: Questions in one statement for several callers; one who has more to ask has a statement of their own.
 LARGEST = 64

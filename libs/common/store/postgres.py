@@ -19,19 +19,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from libs.common import errors
 from libs.common.change import Change
 from libs.common.store import statement
-from libs.common.store.engine import (
-    Asked,
-    Committed,
-    Conflict,
-    FenceLost,
-    Lookup,
-    Outcome,
-    Rows,
-    columns_of,
-    names_of,
-)
 from libs.common.store.grouping import GroupCommit
 from libs.common.store.lookups import Lookups
+from libs.common.store.rows import columns_of, names_of
+from libs.common.store.seam import Asked, Committed, Conflict, FenceLost, Lookup, Outcome, Rows
 
 #: A Change with more locks and rows than this is sent as JSON: its shape would not come again.
 ONE_STATEMENT = 48

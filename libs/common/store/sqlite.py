@@ -24,22 +24,9 @@ from sqlalchemy.exc import DBAPIError
 
 from libs.common import errors
 from libs.common.change import Change, Fence, Numbered, Write, in_lock_order
-from libs.common.store.engine import (
-    Asked,
-    Binder,
-    Committed,
-    Conflict,
-    FenceLost,
-    Lookup,
-    Outcome,
-    Rows,
-    columns_of,
-    names_of,
-    upsert,
-    writes,
-    written_columns,
-)
 from libs.common.store.lanes import settle
+from libs.common.store.rows import Binder, columns_of, names_of, upsert, writes, written_columns
+from libs.common.store.seam import Asked, Committed, Conflict, FenceLost, Lookup, Outcome, Rows
 
 #: Changes that one transaction takes at most.
 GROUP = 256

@@ -22,19 +22,8 @@ from sqlalchemy.engine import Dialect
 from sqlmodel import SQLModel
 
 from libs.common.change import Change, Fence, Head, Write, in_lock_order
-from libs.common.store.engine import (
-    Asked,
-    Binder,
-    Key,
-    Lookup,
-    Rows,
-    Writes,
-    columns_of,
-    names_of,
-    upsert,
-    writes,
-    written_columns,
-)
+from libs.common.store.rows import Binder, Writes, columns_of, names_of, upsert, writes, written_columns
+from libs.common.store.seam import Asked, Key, Lookup, Rows
 
 DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 BIND = Binder(DIALECT)

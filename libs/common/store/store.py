@@ -14,7 +14,8 @@ from sqlalchemy import bindparam, func, select, text
 
 from libs.common.change import Answer, Change
 from libs.common.store import schema
-from libs.common.store.engine import Committed, Conflict, Engine, FenceLost, Lookup, Outcome, Reader
+from libs.common.store.reading import Reader
+from libs.common.store.seam import Committed, Conflict, Engine, FenceLost, Lookup, Outcome
 from libs.common.telemetry import Commit
 
 _JOURNAL = schema.table(schema.JournalRow)

@@ -26,7 +26,7 @@ from libs.common.clock import Clock, Moment
 from libs.common.permit import Actor
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.store import Store
 from libs.common.web import tokens
 

@@ -16,7 +16,7 @@ from libs.common.change import Change, Head, gate_of
 from libs.common.log import envelope
 from libs.common.permit import Actor, Permit
 from libs.common.store import schema
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.schema import (
     HeldEventRow,
     JournalEntry,

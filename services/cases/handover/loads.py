@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from libs.common import errors
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader, rows_of
+from libs.common.store.reading import Reader
+from libs.common.store.seam import rows_of
 from services.cases import access
 from services.cases.handover.rules import Handover, Offering
 from services.cases.handover.tables import Transfer, case_of

@@ -10,7 +10,8 @@ from sqlalchemy import select as select_columns
 
 from libs.common import errors
 from libs.common.permit import Actor, Permit
-from libs.common.store.engine import Asked, Reader, head_of, rows_of, table_of
+from libs.common.store.reading import Reader, table_of
+from libs.common.store.seam import Asked, head_of, rows_of
 from libs.common.web import paging
 from services.cases import access
 from services.cases.intake.rules import CaseFile

@@ -7,7 +7,8 @@ from datetime import date
 from itertools import starmap
 
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader, head_of, rows_of
+from libs.common.store.reading import Reader
+from libs.common.store.seam import head_of, rows_of
 from services.cases import access
 from services.cases.people.rules import Crew, Enrolment, certified
 from services.cases.people.tables import Officer

@@ -11,7 +11,7 @@ from pydantic import Field
 from libs.common import errors
 from libs.common.change import Change
 from libs.common.edge import Loaded, Request, Verb
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does
 from libs.common.web.description import CONDITIONAL, created, leads, versioned

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import date
 
 from libs.common.change import Head
-from libs.common.store.engine import Reader, rows_of
+from libs.common.store.reading import Reader
+from libs.common.store.seam import rows_of
 from services.cases.intake.rules import CaseFile
 from services.cases.intake.tables import Handler
 from services.cases.people import loads as people

@@ -16,7 +16,7 @@ from libs.common.contracts.cases import AgencyKind
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.law import basis
 from libs.common.permit import Permit
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.schema import Entry
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag

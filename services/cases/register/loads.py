@@ -12,8 +12,9 @@ from sqlmodel import col, select
 from libs.common import errors
 from libs.common.change import Head
 from libs.common.permit import Actor
-from libs.common.store.engine import Asked, Reader, head_of, rows_of, table_of
+from libs.common.store.reading import Reader, table_of
 from libs.common.store.schema import Entry
+from libs.common.store.seam import Asked, head_of, rows_of
 from libs.common.web import paging
 from services.cases import access
 from services.cases.register.rules import Competence, Standing

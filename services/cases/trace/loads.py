@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlmodel import col, select
 
 from libs.common.change import Head
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.schema import JournalEntry, JournalRow
 from services.cases.register.tables import Agency
 from services.cases.trace import rules

@@ -9,7 +9,7 @@ from libs.common.clock import Moment
 from libs.common.contracts.notify import NoticeReceived
 from libs.common.edge import Reaction
 from libs.common.log.envelope import Heard
-from libs.common.store.engine import Known
+from libs.common.store.reading import Known
 from services.cases.trace import rules
 
 

@@ -19,7 +19,7 @@ from libs.common.contracts.notify import Severity
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.permit import Permit
 from libs.common.seal import Keyring, seals
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.description import created, leading, leads, versioned

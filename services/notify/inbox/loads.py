@@ -10,8 +10,9 @@ from sqlmodel import col, select
 from libs.common import errors
 from libs.common.change import gate_of
 from libs.common.permit import Actor
-from libs.common.store.engine import Reader, head_of, rows_of
+from libs.common.store.reading import Reader
 from libs.common.store.schema import HeldEvent, ParkedKey
+from libs.common.store.seam import head_of, rows_of
 from services.notify import access
 from services.notify.inbox.rules import Batch, NoticeFile, Question
 from services.notify.inbox.tables import Notice, NoticeRow, WaitingNotice

@@ -11,7 +11,7 @@ from libs.common.contracts import cases
 from libs.common.contracts.event import CATALOGUE
 from libs.common.edge import Reaction
 from libs.common.log.envelope import Heard
-from libs.common.store.engine import Known, Want
+from libs.common.store.reading import Known, Want
 from services.notify.inbox import rules
 from services.notify.inbox.rules import Desk, Occasion
 from services.notify.inbox.tables import WaitingNotice

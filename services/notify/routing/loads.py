@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from libs.common.contracts.event import CATALOGUE
 from libs.common.permit import Actor
 from libs.common.store import schema
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from services.notify import access
 from services.notify.routing import rules
 from services.notify.routing.rules import RouteTable

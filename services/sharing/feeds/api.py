@@ -9,7 +9,7 @@ from fastapi import Path, Query, Request, Response
 
 from libs.common import errors
 from libs.common.clock import monotonic
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Event, Events, asks
 from libs.common.web.description import leading, leads, refusing

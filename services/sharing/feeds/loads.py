@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from libs.common.clock import monotonic
 from libs.common.permit import Actor
 from libs.common.store import schema
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from libs.common.store.store import Store
 from services.sharing import access
 from services.sharing.access import Situation

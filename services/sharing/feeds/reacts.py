@@ -15,7 +15,7 @@ from libs.common.contracts.event import Event
 from libs.common.contracts.notify import NoticeReceived
 from libs.common.edge import Report
 from libs.common.log.envelope import Heard
-from libs.common.store.engine import Known, Want
+from libs.common.store.reading import Known, Want
 from services.sharing.feeds import rules
 from services.sharing.feeds.rules import Desk
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right

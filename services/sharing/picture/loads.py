@@ -15,7 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from libs.common.change import gate_of
 from libs.common.store import schema
-from libs.common.store.engine import Reader
+from libs.common.store.reading import Reader
 from services.sharing.feeds import rules as log
 from services.sharing.feeds.tables import LogEntry, LogEntryRow, MemberRow
 from services.sharing.picture import rules

@@ -17,7 +17,8 @@ from libs.common.edge import Reaction
 from libs.common.log.envelope import Heard
 from libs.common.loops.backoff import Backoff
 from libs.common.loops.lease import Leased
-from libs.common.store.engine import Committed, Known, Reader, Want
+from libs.common.store.reading import Known, Reader, Want
+from libs.common.store.seam import Committed
 from libs.common.store.store import Store
 from services.sharing.feeds import loads as feeds
 from services.sharing.feeds import reacts as log
