@@ -75,16 +75,24 @@ def only(relation: str, *roles: Role) -> Mapping[str, frozenset[Role]]:
     return {relation: frozenset(roles)}
 
 
-def judge(rules: Mapping[str, Rule], actor: Actor, action: str, relations: Set[str]) -> Permit:
-    """Leave for an actor who stands in these relations, or NotFound, or NotPermitted.
+def granted(rules: Mapping[str, Rule], actor: Actor, action: str, relations: Set[str]) -> Permit | None:
+    """Leave for an actor who stands in these relations, or None.
 
     What no rule names is denied: an unknown action is a KeyError, a bug that a house test finds first.
     """
     rule = rules[action]
-    if granting := rule.granting(actor, relations):
-        masked = frozenset[str]() if granting & rule.clear_to else rule.personal
-        return Permit(action, granting, masked)
-    knows = rule.seen_by and rules[rule.seen_by].granting(actor, relations)
-    if rule.open or knows:
+    granting = rule.granting(actor, relations)
+    if not granting:
+        return None
+    masked = frozenset[str]() if granting & rule.clear_to else rule.personal
+    return Permit(action, granting, masked)
+
+
+def judge(rules: Mapping[str, Rule], actor: Actor, action: str, relations: Set[str]) -> Permit:
+    """Leave for an actor who stands in these relations, or NotPermitted; NotFound for who may not know."""
+    if permit := granted(rules, actor, action, relations):
+        return permit
+    rule = rules[action]
+    if rule.open or (rule.seen_by and rules[rule.seen_by].granting(actor, relations)):
         raise errors.NotPermitted
     raise errors.NotFound

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from libs.common import errors
-from libs.common.permit import Actor, Permit, Role, Rule, judge, only
+from libs.common.permit import Actor, Permit, Role, Rule, granted, judge, only
 
 #: As what an agency came to a stream, see feeds.tables.Right; it stays that when others join.
 HOLDER, RECIPIENT, ADDRESSEE = "holder", "recipient", "addressee"
@@ -77,10 +76,7 @@ def permit(actor: Actor, action: str, situation: Situation) -> Permit:
 
 def permits(actor: Actor, action: str, situation: Situation) -> Permit | None:
     """The permit, or None: for lists, which leave out, and feeds, which withhold, what may not be seen."""
-    try:
-        return permit(actor, action, situation)
-    except (errors.NotFound, errors.NotPermitted):
-        return None
+    return granted(RULES, actor, action, _relations(actor, situation))
 
 
 def _relations(actor: Actor, situation: Situation) -> set[str]:

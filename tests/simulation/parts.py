@@ -19,8 +19,8 @@ from libs.common.loops.consumer import Consumer
 from libs.common.loops.relay import Relay
 from libs.common.seal import Keyring, Seal
 from libs.common.settings import Settings
-from libs.common.store import seam as stores
 from libs.common.store import schema
+from libs.common.store import seam as stores
 from libs.common.store.reading import Known
 from libs.common.store.schema import JournalEntry, JournalRow
 from libs.common.store.store import Store
