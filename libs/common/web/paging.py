@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
 from libs.common import errors, wording
+from libs.common.store.schema import Entry
+
+E = TypeVar("E", bound=Entry)
 
 #: How many a page may hold.
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -19,6 +23,13 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 def after(*key: str) -> str:
     """The cursor that stands for what comes after this key; its parts hold no blanks."""
     return base64.urlsafe_b64encode(" ".join(key).encode()).rstrip(b"=").decode()
+
+
+def page(found: Sequence[E], limit: int, show: Callable[[E], Mapping[str, Any] | None]) -> dict[str, Any]:
+    """A page of a list: what `show` lets out, and an opaque cursor where there is more."""
+    shown = [body for one in found[:limit] if (body := show(one)) is not None]
+    last: str | None = getattr(found[limit - 1], found[0].KEY[0]) if len(found) > limit else None
+    return {"data": shown, "next": after(last) if last else None}
 
 
 def key_of(cursor: str, parts: int = 1) -> list[str]:

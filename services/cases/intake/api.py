@@ -13,7 +13,7 @@ from libs.common.contracts.cases import Urgency
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.permit import Permit
 from libs.common.store.reading import Reader
-from libs.common.web import routes
+from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
@@ -153,7 +153,7 @@ async def list_cases(
         found = await loads.listed(read, asked.actor, search, limit=limit, cursor=cursor)
     permits = {listed.case.id: listed.permit for listed in found}
     cases = [listed.case for listed in found]
-    return asked.show(register.page(cases, limit, lambda case: shown(case, permits[case.id])))
+    return asked.show(paging.page(cases, limit, lambda case: shown(case, permits[case.id])))
 
 
 @router.get("/v1/cases/{case}", responses=versioned(leads(*OF_CASE, case="/id")))

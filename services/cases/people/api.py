@@ -14,7 +14,7 @@ from libs.common.change import Change
 from libs.common.edge import Loaded, Rendered, Request, Verb
 from libs.common.permit import Permit
 from libs.common.store.reading import Reader
-from libs.common.web import routes
+from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import Day, In, Text, Uscc
@@ -117,7 +117,7 @@ async def list_officers(
         permit = access.permits(asked.actor, asked.action, seen)
         return shown(officer, permit) if permit else None
 
-    return asked.show(register.page(found, limit, show))
+    return asked.show(paging.page(found, limit, show))
 
 
 @router.get("/v1/officers/{officer}", responses=versioned())

@@ -18,7 +18,7 @@ from libs.common.law import basis
 from libs.common.permit import Permit
 from libs.common.store.reading import Reader
 from libs.common.store.schema import Entry
-from libs.common.web import routes
+from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.description import created, leading, leads, versioned
 from libs.common.web.fields import Day, Division, In, PowerCode, Text, Uscc
@@ -388,4 +388,4 @@ async def _list(
         if access.permits(asked.actor, asked.action, situation) is None:
             return asked.show({"data": [], "next": None})
         found = await loads.listed(read, entry, filters, limit=limit, cursor=cursor)
-    return asked.show(loads.page(found, limit, show))
+    return asked.show(paging.page(found, limit, show))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
@@ -120,10 +120,3 @@ async def listed(
     if cursor is not None:
         statement = statement.where(table.c[key] > paging.key_of(cursor)[0])
     return await read.all(entry, statement.order_by(table.c[key]).limit(limit + 1))
-
-
-def page(found: Sequence[E], limit: int, show: Callable[[E], Mapping[str, Any] | None]) -> dict[str, Any]:
-    """A page of a list: what `show` lets out, and an opaque cursor where there is more."""
-    shown = [body for one in found[:limit] if (body := show(one)) is not None]
-    last: str | None = getattr(found[limit - 1], found[0].KEY[0]) if len(found) > limit else None
-    return {"data": shown, "next": paging.after(last) if last else None}
