@@ -123,11 +123,14 @@ async def _load_offer(read: Reader, request: Request[OfferIn]) -> Loaded[Offerin
     return Loaded(situation, facts, file.head.version)
 
 
-async def _load(read: Reader, request: Request[Any]) -> Loaded[Handover]:
-    proposed = getattr(request.body, "proposed_agency", "")
+async def _load(read: Reader, request: Request[Any], *, proposed: str = "") -> Loaded[Handover]:
     facts = await loads.handover(read, request.path["transfer"], proposed=proposed)
     situation = await loads.seen(read, request.actor, facts)
     return Loaded(situation, facts, facts.file.head.version)
+
+
+async def _load_return(read: Reader, request: Request[ReturnIn]) -> Loaded[Handover]:
+    return await _load(read, request, proposed=request.body.proposed_agency)
 
 
 def _offer(s: Offering, request: Request[OfferIn]) -> Change:
@@ -170,7 +173,7 @@ def _case_stream(request: Request[Any]) -> list[str]:
 
 OFFER = Verb("transfer.offer", _case_stream, _load_offer, access.permit, _offer, _rendered, conditional=True)
 ACCEPT = Verb("transfer.accept", _case_stream, _load, access.permit, _accept, _rendered)
-RETURN = Verb("transfer.return", _case_stream, _load, access.permit, _give_back, _rendered)
+RETURN = Verb("transfer.return", _case_stream, _load_return, access.permit, _give_back, _rendered)
 WITHDRAW = Verb("transfer.withdraw", _case_stream, _load, access.permit, _withdraw, _rendered)
 
 
