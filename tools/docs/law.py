@@ -1,13 +1,14 @@
 """The page of the law: each article that a rule applies, where the rule stands, and which tests hold it.
 
 A rule cites an article as a string that is nothing but citations (`libs/common/law/basis.py`): in a table,
-beside `basis =`; in code, as a constant that rules name, or in place. A test says which article it was
-written from in its docstring, on a line of its own: `basis: 行政处罚法第四十二条第一款`.
+beside `basis =` or in the column `basis`; in code, as a constant that rules name, or in place. A test says
+which article it was written from in its docstring, on a line of its own: `basis: 行政处罚法第四十二条`.
 """
 
 from __future__ import annotations
 
 import ast
+import csv
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -76,6 +77,7 @@ def covers(tested: Citation, applied: Citation) -> bool:
 def applied() -> list[Applied]:
     """Every rule of the services and the libraries that applies an article."""
     found = [rule for file in source.files("services", "libs", suffix=".toml") for rule in _in_table(file)]
+    found += [rule for file in source.files("services", "libs", suffix=".csv") for rule in _in_sheet(file)]
     found += [rule for file in source.files("services", "libs") for rule in _in_code(file)]
     return sorted(set(found))
 
@@ -124,6 +126,14 @@ def _in_table(file: Path) -> Iterator[Applied]:
                 for citation in _citations(found[1]):
                     yield Applied(citation, file, line + number, f"{header} {_named(block)}".strip())
         line += block.count("\n")
+
+
+def _in_sheet(file: Path) -> Iterator[Applied]:
+    """Rows of a CSV table whose `basis` is nothing but citations; none of them has a line feed in it."""
+    with file.open(encoding="utf-8") as lines:
+        for number, row in enumerate(csv.DictReader(lines), start=2):
+            for citation in _citations(row.get("basis", "")):
+                yield Applied(citation, file, number, f"{row['rule']} {row['zh']}")
 
 
 def _named(block: str) -> str:
