@@ -39,6 +39,10 @@ class Actor:
         return role in self.roles
 
 
+#: Who acts where no person does.
+SYSTEM = Actor("system", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """Leave to do one thing to one thing, and the mask that rendering must use."""

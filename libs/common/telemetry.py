@@ -19,6 +19,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 from libs.common import clock
 from libs.common.clock import Trace
+from libs.common.law.limits import Light
 
 _trace: ContextVar[Trace | None] = ContextVar("trace", default=None)
 _service: ContextVar[str] = ContextVar("service", default="")
@@ -186,6 +187,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("liandong_events_held", "gauge", (), "因前序事件未到而暂存的事件数"),
         Metric("liandong_keys_parked", "gauge", (), "被搁置的流数"),
         Metric("liandong_events_unroutable", "gauge", ("type",), "无路由可送达、改送默认机关的事件数"),
+        Metric("liandong_obligations", "gauge", ("rule", "light"), "正在计时的时限数，按规则和灯色"),
+        Metric("liandong_escalations_total", "counter", ("level", "late"), "已到的升级级数，按级和是否补发"),
         Metric("liandong_feed_readers", "gauge", ("feed",), "正在读取或等待的订阅者数"),
         Metric("liandong_filed_to_seen_seconds", "histogram", (), "从立案到对方可见的时间（秒）", _HOPS),
         Metric("liandong_alarms", "gauge", ("kind",), "当前告警数，按种类"),
@@ -253,6 +256,17 @@ class Metrics:
     def unroutable(self, type: str, count: int) -> None:
         """So many events of a type found no route and went to the default agency."""
         self._gauge("liandong_events_unroutable", type).set(count)
+
+    def obligations(self, counts: Mapping[tuple[str, Light], int]) -> None:
+        """So many clocks run now, by rule and light; those of which there are none any more are 0."""
+        gauge = self._gauges["liandong_obligations"]
+        gauge.clear()
+        for (rule, light), count in counts.items():
+            gauge.labels(self.service, rule, light).set(count)
+
+    def escalated(self, level: int, late: bool) -> None:
+        """A clock reached this level, late where the system was down at its time."""
+        self._counter("liandong_escalations_total", str(level), str(late).lower()).inc()
 
     @contextmanager
     def reading(self, feed: str) -> Iterator[None]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
+
+#: Faults that are named: a hostile text may be wrong in thousands of places, and a person reads the first.
+FIRST = 50
 
 #: What pydantic's own findings are called; `{...}` are members of the finding's `ctx`.
 SAID: Mapping[str, str] = {
@@ -80,6 +84,18 @@ def shown(text: str) -> str:
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def faults(findings: Iterable[Mapping[str, Any]]) -> tuple[dict[str, str], ...]:
+    """Each of the first of these entries of `ValidationError.errors()` as a fault."""
+    return tuple(
+        fault(pointer(found["loc"]), code(found), explain(found)) for found in islice(findings, FIRST)
+    )
+
+
+def said(faults: Iterable[Mapping[str, str]]) -> str:
+    """Faults in one sentence, each with its place."""
+    return "；".join(f"{fault['pointer']} {fault['detail']}".strip() for fault in faults)
 
 
 def explain(finding: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from libs.common.permit import Actor, Permit, Role, Rule, granted, judge, only
 
 #: The agency that a notice is addressed to, or that a question is about.
 ADDRESSEE = "addressee"
+#: The agency that must act by a clock, and the one that waits for it.
+OBLIGOR, AWAITING = "obligor", "awaiting"
 #: An agency that is registered with the county.
 MEMBER = "member"
 #: The office of the joint meeting.
@@ -32,6 +34,9 @@ _WITNESSES = {
     INSTALLATION: frozenset({OPERATOR, SERVICE}),
 }
 
+#: What everybody of the county may know, and who keeps the installation.
+_PUBLIC = {MEMBER: OFFICIALS, INSTALLATION: frozenset({OPERATOR, SERVICE})}
+
 RULES: Mapping[str, Rule] = {
     "inbox.read": Rule("查看收件箱", only(MEMBER, *OFFICIALS)),
     "inbox.receive": Rule("批量签收", only(MEMBER, HANDLER, APPROVER), open=True),
@@ -45,6 +50,19 @@ RULES: Mapping[str, Rule] = {
         open=True,
     ),
     "explain.read": Rule("查询通知去向", _OVERSEEN),
+    "calendar.read": Rule("查看日历", _PUBLIC),
+    "calendar.put": Rule("置入日历", only(INSTALLATION, OPERATOR), open=True),
+    "limit.read": Rule("查看时限规则", _PUBLIC),
+    "limit.set": Rule("设定地方时限", only(COORDINATING, COORDINATOR), seen_by="limit.read"),
+    "obligation.read": Rule(
+        "查看时限", {OBLIGOR: OFFICIALS, AWAITING: OFFICIALS, COORDINATING: frozenset({COORDINATOR, AUDITOR})}
+    ),
+    "policy.read": Rule("查看升级规则", only(MEMBER, *OFFICIALS)),
+    "policy.put": Rule("置入升级规则", only(COORDINATING, COORDINATOR), seen_by="policy.read"),
+    "supervision.issue": Rule("发出督办函", only(COORDINATING, COORDINATOR), open=True),
+    "supervision.read": Rule("查看督办函", _OVERSEEN),
+    "supervision.reply": Rule("反馈督办", only(ADDRESSEE, HANDLER, APPROVER), seen_by="supervision.read"),
+    "supervision.judge": Rule("审查反馈", only(COORDINATING, COORDINATOR), seen_by="supervision.read"),
     "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
     "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
     "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),

@@ -10,36 +10,67 @@ from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
 from libs.common.web import application, operations
 from services.notify import access
+from services.notify.calendars import api as calendars
+from services.notify.calendars import loads as years
+from services.notify.clocks import api as clocks
+from services.notify.clocks import loads as clock_loads
+from services.notify.clocks import reacts as time
+from services.notify.clocks.runs import Runner
+from services.notify.clocks.tables import Reached
+from services.notify.escalation import api as escalation
+from services.notify.escalation import loads as policies
 from services.notify.inbox import api as inbox
 from services.notify.inbox import reacts
 from services.notify.routing import api as routing
 from services.notify.routing import loads
+from services.notify.supervision import api as supervision
 from services.parts import Parts, topic
 
-ROUTERS = (inbox.router, routing.router)
+ROUTERS = (
+    inbox.router,
+    routing.router,
+    calendars.router,
+    supervision.router,
+    escalation.router,
+    clocks.router,
+)
 
 
 def hears(fallback: str | None) -> edge.Hears:
-    """Everything that the other two say; `fallback` receives what the route table cannot place."""
+    """Everything that is said, its own words too: what clocks say is told as everything is.
+
+    `fallback` receives what the route table cannot place.
+    """
     table = loads.table()
+    telling = reacts.reactions(table, fallback=fallback)
+    timing = time.reactions(clock_loads.table())
+    both = {type_: telling[type_].beside(timing[type_]) for type_ in telling.keys() & timing.keys()}
     return edge.Hears(
         group="notify",
-        topics=(topic("cases"), topic("sharing")),
-        reactions=reacts.reactions(table, fallback=fallback),
+        topics=(topic("cases"), topic("notify"), topic("sharing")),
+        reactions={**telling, **timing, **both},
         otherwise=reacts.otherwise(table, fallback=fallback),
         catalogue=CATALOGUE,
     )
 
 
 def create(parts: Parts) -> FastAPI:
-    """The application. The route table is read here: one that leaves an event with nobody stops the start."""
+    """The application. The tables are read here: one that leaves an event with nobody stops the start."""
+    policies.shipped()
+    years.shipped()
     heard = hears(parts.settings.default_agency)
 
     async def measure(read: Reader) -> None:
         for type_, count in (await loads.unroutable(read)).items():
             parts.metrics.unroutable(type_, count)
+        parts.metrics.obligations(await clock_loads.lights(read, parts.clock.now()))
 
-    loops = parts.loops(heard, measure=measure)
+    def told(reached: Reached) -> None:
+        parts.metrics.escalated(reached.level, reached.late)
+
+    every = parts.settings.poll_seconds
+    runner = Runner(parts.store, parts.clock, parts.leased("clocks"), every=every, told=told)
+    loops = parts.loops(heard, measure=measure, others={"clocks": runner.run})
     app = application.compose(
         "联动 · 通知",
         settings=parts.settings,

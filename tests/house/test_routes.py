@@ -101,7 +101,7 @@ async def test_every_rule_is_for_something_that_can_be_done(service: Composed) -
 
 
 async def test_what_writes_declares_a_deed_and_what_reads_a_question(service: Composed) -> None:
-    kinds = {frozenset({"POST"}): Does, frozenset({"GET"}): Asks}
+    kinds = {frozenset({"POST"}): Does, frozenset({"PUT"}): Does, frozenset({"GET"}): Asks}
     odd = [
         f"{route.methods} {route.path}"
         for route in service.guarded()

@@ -19,7 +19,13 @@ OWN_OFFICE = Situation(is_member=True, coordinates=True, relations=frozenset({ac
 #: Named in a notice, and not registered: cannot be, and must not open anything.
 UNREGISTERED_ADDRESSEE = Situation(relations=frozenset({access.ADDRESSEE}))
 
+#: Who must act by a clock, and who waits for it.
+OBLIGOR = Situation(is_member=True, relations=frozenset({access.OBLIGOR}))
+AWAITING = Situation(is_member=True, relations=frozenset({access.AWAITING}))
+
 SITUATIONS = {
+    "obligor": OBLIGOR,
+    "awaiting": AWAITING,
     "stranger": STRANGER,
     "member": MEMBER,
     "addressee": ADDRESSEE,
@@ -66,6 +72,38 @@ explain.read     stranger      - - - - - - - -
 explain.read     member        - - - - - - - -
 explain.read     addressee     y y y y y - - -
 explain.read     office        - - - y y - - -
+calendar.read    stranger      - - - - - y y -
+calendar.read    member        y y y y y y y -
+calendar.put     stranger      n n n n n y n n
+calendar.put     office        n n n n n y n n
+limit.read       stranger      - - - - - y y -
+limit.read       member        y y y y y y y -
+limit.set        stranger      - - - - - n n -
+limit.set        member        n n n n n n n -
+limit.set        office        n n n y n n n -
+obligation.read  stranger      - - - - - - - -
+obligation.read  member        - - - - - - - -
+obligation.read  obligor       y y y y y - - -
+obligation.read  awaiting      y y y y y - - -
+obligation.read  office        - - - y y - - -
+policy.read      stranger      - - - - - - - -
+policy.read      member        y y y y y - - -
+policy.put       stranger      - - - - - - - -
+policy.put       member        n n n n n - - -
+policy.put       office        n n n y n - - -
+supervision.issue stranger     n n n n n n n n
+supervision.issue member       n n n n n n n n
+supervision.issue office       n n n y n n n n
+supervision.read stranger      - - - - - - - -
+supervision.read member        - - - - - - - -
+supervision.read addressee     y y y y y - - -
+supervision.read office        - - - y y - - -
+supervision.reply member       - - - - - - - -
+supervision.reply addressee    y y n n n - - -
+supervision.reply office       - - - n n - - -
+supervision.judge member       - - - - - - - -
+supervision.judge addressee    n n n n n - - -
+supervision.judge office       - - - y n - - -
 journal.read     stranger      - - - - - - y -
 journal.read     office        - - - - - - y -
 parked.read      stranger      - - - - - y - -

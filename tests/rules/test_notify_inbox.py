@@ -25,7 +25,7 @@ from services.notify.inbox.rules import Batch, Desk, NoticeFile, Occasion, Quest
 from services.notify.inbox.tables import Notice, Receipt, WaitingNotice
 from services.notify.routing import loads
 from services.notify.routing.rules import COORDINATORS, DEFAULT, Directory
-from services.notify.routing.tables import Addressee, Unroutable
+from services.notify.routing.tables import Unroutable
 from tests.worlds import desk as county
 
 AT = Moment(datetime(2026, 3, 2, 1, 30, tzinfo=UTC), Trace("request-1", "case/c1/3"), b"seed")
@@ -38,10 +38,7 @@ def an_occasion(event: Event, number: int = 3) -> Occasion:
 
 
 def a_desk(*known: str, fallback: str | None = None) -> Desk:
-    agencies = {
-        code: Addressee(agency=code, name=county.NAMES.get(code, code), coordinates=code == county.OFFICE)
-        for code in known
-    }
+    agencies = {code: county.an_addressee(code) for code in known}
     return Desk(loads.table(), Directory(agencies, fallback), Head)
 
 

@@ -15,7 +15,6 @@ from libs.common.contracts import sharing
 from libs.common.contracts.event import CATALOGUE, Event
 from services.notify.routing import loads, rules
 from services.notify.routing.rules import COORDINATORS, DEFAULT, BadTable, Directory, Sheet
-from services.notify.routing.tables import Addressee
 from tests.worlds import desk
 
 Raw = dict[str, Any]
@@ -27,10 +26,7 @@ WRITTEN: Raw = tomllib.loads(
 
 
 def a_directory(*known: str, fallback: str | None = None) -> Directory:
-    agencies = {
-        code: Addressee(agency=code, name=desk.NAMES.get(code, code), coordinates=code == desk.OFFICE)
-        for code in known
-    }
+    agencies = {code: desk.an_addressee(code) for code in known}
     return Directory(agencies, fallback)
 
 
@@ -49,8 +45,25 @@ def forget_offers(raw: Raw) -> None:
 
 
 def test_the_table_of_this_release_reaches_somebody_with_everything_that_is_heard() -> None:
-    heard = {t for t, model in CATALOGUE.items() if model.SOURCE in (said.SOURCE, sharing.SOURCE)}
-    assert set(loads.table().routes) == heard
+    table = loads.table()
+    assert {*table.routes, *table.silent} == set(CATALOGUE)
+    assert not table.routes.keys() & table.silent.keys()
+
+
+def test_only_word_of_our_own_may_be_told_to_nobody() -> None:
+    raw = copy.deepcopy(WRITTEN)
+    forget_offers(raw)
+    raw["silent"].append({"event": OFFERED, "reason": "不必知道"})
+    with pytest.raises(BadTable) as refused:
+        rules.read(raw)
+    assert {fault["code"] for fault in refused.value.errors} == {"not-silent"}
+
+
+def test_what_is_told_is_not_silent_too() -> None:
+    raw = copy.deepcopy(WRITTEN)
+    raw["silent"].append({"event": "liandong.obligation.warned.v1", "reason": "不必知道"})
+    with pytest.raises(BadTable, match="不告知的事件"):
+        rules.read(raw)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,6 @@ def test_the_table_of_this_release_reaches_somebody_with_everything_that_is_hear
         (forget_offers, "reaches-nobody", "/route"),
         (lambda raw: offered(raw).update(to=[]), "nobody", "to"),
         (lambda raw: offered(raw).update(event="liandong.transfer.lost.v1"), "unknown-event", "event"),
-        (lambda raw: offered(raw).update(event="liandong.notice.issued.v1"), "unknown-event", "event"),
         (lambda raw: offered(raw).update(to=["holder"]), "unknown-recipient", "to"),
         (lambda raw: offered(raw).update(to=["case"]), "unknown-recipient", "to"),
         (lambda raw: offered(raw).update(to=["everybody"]), "unknown-recipient", "to"),
@@ -122,7 +134,7 @@ def test_an_event_that_somebody_adds_and_nobody_routes_is_refused() -> None:
 
 def test_every_recipient_is_a_field_of_some_event_and_has_a_name() -> None:
     fields = {name for model in CATALOGUE.values() for name in model.model_fields}
-    assert set(rules.RECIPIENTS) - {COORDINATORS} <= fields
+    assert set(rules.RECIPIENTS) - rules.OFFICES <= fields
 
 
 def test_an_offer_is_told_to_the_one_it_is_offered_to() -> None:

@@ -120,14 +120,17 @@ async def test_an_unknown_type_is_counted_and_alarmed_to_the_default_agency(
         assert await loads.unroutable(read) == {"other": 1}
 
 
-async def test_an_event_of_notifys_own_on_a_foreign_topic_is_alarmed_too(desk: Desk, cases: Speaker) -> None:
-    odd = notify.NoticeIssued(
+async def test_word_of_a_notice_is_told_to_nobody(desk: Desk, cases: Speaker) -> None:
+    """Or a notice of it would be issued, and of that one, without an end."""
+    before = await desk.facts(notify.NoticeIssued.TYPE)
+    word = notify.NoticeIssued(
         notice="n", agency=TOWNSHIP, event="case/c1/1", about="case/c1", severity="info"
     )
-    await desk.hears(cases.say(odd, "notice/n"))
+    report = await desk.hears(cases.say(word, "notice/n"))
+    assert len(report.applied) == 1
+    assert await desk.facts(notify.NoticeIssued.TYPE) == before
     async with desk.store.reading() as read:
-        assert await loads.unroutable(read) == {notify.NoticeIssued.TYPE: 1}
-        assert [row.reason for row in await read.all(Unroutable)] == ["unknown_type"]
+        assert await loads.unroutable(read) == {}
 
 
 async def test_the_fallback_agency_of_the_settings_gets_the_alarm(tmp_path: Path) -> None:

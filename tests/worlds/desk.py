@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +14,42 @@ import httpx
 
 from libs.common import edge
 from libs.common.change import Change, Fact, Fence, Head, Told
-from libs.common.clock import Clock, Moment, Trace
+from libs.common.clock import SHANGHAI, Clock, Moment, Trace
 from libs.common.contracts import cases as said
-from libs.common.contracts.event import CATALOGUE
+from libs.common.contracts.cases import AgencyKind
 from libs.common.law import codes
 from libs.common.log import envelope
 from libs.common.log.seam import Partition, Record
+from libs.common.loops.lease import Leased
 from libs.common.permit import Actor, Role
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
-from libs.common.store import schema
 from libs.common.store.schema import JournalEntry
 from libs.common.store.sqlite import SqliteEngine, connected
 from libs.common.store.store import Store
 from libs.common.telemetry import Metrics
 from libs.common.web import application, tokens
 from libs.common.web.asked import Here
-from services.notify.inbox import api as inbox
-from services.notify.inbox import reacts
-from services.notify.inbox import tables as inbox_tables
-from services.notify.routing import api as routing
-from services.notify.routing import loads as routes
-from services.notify.routing import tables as routing_tables
+from services.notify import app as notify
+from services.notify.clocks.runs import Runner
+from services.notify.migrations import METADATA
+from services.notify.routing.tables import Addressee
 
 OFFICE = codes.with_check_digit("11330726002600001")
 TOWNSHIP = codes.with_check_digit("11330726MB1234567")
 DEPARTMENT = codes.with_check_digit("11330726002600002")
 OTHER = codes.with_check_digit("11330726002600003")
+COUNTY = codes.with_check_digit("11330726002600004")
 STRANGER = codes.with_check_digit("11330726002600009")
 
-NAMES = {OFFICE: "联席会议办公室", TOWNSHIP: "青山镇", DEPARTMENT: "县水利局", OTHER: "县林业局"}
+NAMES = {
+    OFFICE: "联席会议办公室",
+    TOWNSHIP: "青山镇",
+    DEPARTMENT: "县水利局",
+    OTHER: "县林业局",
+    COUNTY: "县政府",
+}
+_KINDS: Mapping[str, AgencyKind] = {TOWNSHIP: "township", COUNTY: "government"}
 TOPIC = "liandong.cases.v1"
 
 _numbers = itertools.count(1)
@@ -53,7 +60,7 @@ def an_agency(code: str) -> said.AgencyRegistered:
     return said.AgencyRegistered(
         agency=code,
         name=NAMES.get(code, "某机关"),
-        kind="township" if code == TOWNSHIP else "department",
+        kind=_KINDS.get(code, "department"),
         division="330726",
         coordinates=code == OFFICE,
     )
@@ -75,6 +82,14 @@ def an_offer(
     )
 
 
+def an_addressee(code: str) -> Addressee:
+    """An agency as the desk knows it once it is registered."""
+    agency = an_agency(code)
+    return Addressee(
+        agency=code, name=NAMES.get(code, code), kind=agency.kind, coordinates=agency.coordinates
+    )
+
+
 @dataclass
 class Speaker:
     """Says events as a service does: numbered and chained by stream, one record after the other."""
@@ -83,12 +98,13 @@ class Speaker:
     heads: dict[str, Head] = field(default_factory=dict)
     offset: int = 0
 
-    def say(self, event: Told, on: str) -> Record:
+    def say(self, event: Told, on: str, *, acted_on: str = "") -> Record:
         """The record of this event at the end of its stream."""
         kind, _, id_ = on.partition("/")
         head = self.heads.get(on, Head(kind, id_))
         at = Moment(self.clock.now(), Trace(f"request-{next(_numbers)}"))
-        change = Change().telling(event, on=head, by=Actor("zhang", TOWNSHIP), at=at)
+        day = date.fromisoformat(acted_on) if acted_on else None
+        change = Change().telling(event, on=head, by=Actor("zhang", TOWNSHIP), at=at, acted_on=day)
         self.heads[on] = change.end_of(head)
         return self.again(_outgoing(change.facts[0]))
 
@@ -119,8 +135,12 @@ def _outgoing(fact: Fact) -> Record:
         causation=fact.trace.causation,
         traceparent=fact.trace.traceparent,
     )
+    return _record(entry, Partition(TOPIC, 0), 0)
+
+
+def _record(entry: JournalEntry, partition: Partition, offset: int) -> Record:
     out = envelope.outgoing(entry)
-    return Record(Partition(TOPIC, 0), 0, out.key.encode(), out.value, out.headers)
+    return Record(partition, offset, out.key.encode(), out.value, out.headers)
 
 
 @dataclass
@@ -133,12 +153,43 @@ class Desk:
     issuer: tokens.Issuer
     hearing: edge.Hears
     keyring: Keyring
+    runner: Runner
+    hands: Path  #: the file that moves the clock
+    heard: int = 0  #: how far it has heard its own journal
 
     async def hears(self, *records: Record) -> edge.Report:
         """One batch through the event edge, as a consumer gives it."""
         claim = await self.store.claim("notify", TOPIC, 0)
         fence = Fence("notify", TOPIC, 0, claim.epoch, claim.next, claim.next + len(records), "")
         return await edge.consume(self.store, self.hearing, records, fence, self.clock)
+
+    async def settles(self) -> None:
+        """It hears what it said itself, and what it says to that, until it has nothing more to say."""
+        while True:
+            async with self.store.reading() as read:
+                said_ = [entry for entry in await read.all(JournalEntry) if entry.position > self.heard]
+            if not said_:
+                return
+            own = Partition("liandong.notify.v1", 0)
+            claim = await self.store.claim("notify", own.topic, own.number)
+            records = [_record(entry, own, claim.next + n) for n, entry in enumerate(said_)]
+            fence = Fence(
+                "notify", own.topic, own.number, claim.epoch, claim.next, claim.next + len(records), ""
+            )
+            await edge.consume(self.store, self.hearing, records, fence, self.clock)
+            self.heard = said_[-1].position
+
+    async def passes(self, now: str) -> None:
+        """It is that time in China now, and clocks do what is due."""
+        self.moves(now)
+        while await self.runner.once():
+            pass
+        await self.settles()
+
+    def moves(self, now: str) -> None:
+        """It is that time in China now."""
+        moment = datetime.fromisoformat(now).replace(tzinfo=SHANGHAI)
+        self.hands.write_text(moment.isoformat())
 
     def client(self, agency: str, *roles: Role, person: str = "zhang") -> httpx.AsyncClient:
         """A caller with a token, by default a handler's."""
@@ -176,17 +227,11 @@ async def a_desk(
     settings = Settings(data=directory, default_agency=fallback)
     file = directory / "notify.db"
     database = connected(file)
-    schema.service_metadata(*routing_tables.ROWS, *inbox_tables.ROWS).create_all(database)
+    METADATA.create_all(database)
     database.dispose()
-    store, clock, keyring = Store(SqliteEngine(file)), Clock(), Keyring.at(settings.key_directory)
-    table = routes.table()
-    hearing = edge.Hears(
-        group="notify",
-        topics=(TOPIC, "liandong.sharing.v1"),
-        reactions=reacts.reactions(table, fallback=settings.default_agency),
-        otherwise=reacts.otherwise(table, fallback=settings.default_agency),
-        catalogue=CATALOGUE,
-    )
+    clock = Clock(directory / "clock")
+    store, keyring = Store(SqliteEngine(file)), Keyring.at(settings.key_directory)
+    hearing = notify.hears(settings.default_agency)
     app = application.compose(
         "测试",
         settings=settings,
@@ -194,11 +239,12 @@ async def a_desk(
         metrics=Metrics("notify"),
         jwks=keyring.jwks,
         checks={},
-        routers=(routing.router, inbox.router),
+        routers=notify.ROUTERS,
     )
     app.state.here = Here(store, clock, settings, keyring)
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
-    desk = Desk(store, clock, app, issuer, hearing, keyring)
+    runner = Runner(store, clock, Leased(store, "clocks", "the test"))
+    desk = Desk(store, clock, app, issuer, hearing, keyring, runner, directory / "clock")
     try:
         if known:
             await desk.hears(*Speaker().agencies(*known))

@@ -1,7 +1,8 @@
-"""What `notify` says: who was told, and who signed for it."""
+"""What `notify` says: who was told and signed for it, which clocks run, and who is under supervision."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, ClassVar, Literal
 
 from libs.common.contracts.event import Event
@@ -65,3 +66,143 @@ class NoticeReceived(_Ours):
     def proof(self) -> dict[str, Any]:
         """The receipt as it is shown: what was signed, and the signature."""
         return {"receipt": self.signed(), "signature": {"key": self.key, "value": self.signature}}
+
+
+class CalendarUpdated(_Ours):
+    """节假日历更新: the days off and the make-up workdays of a year, as announced."""
+
+    TYPE: ClassVar[str] = "liandong.calendar.updated.v1"
+    year: int
+    version: int
+    off: tuple[date, ...]
+    work: tuple[date, ...]
+    paper: str
+
+
+class LimitSet(_Ours):
+    """时限参数设定: the county set a local limit, by a document of its own; clocks that run keep theirs."""
+
+    TYPE: ClassVar[str] = "liandong.limit.set.v1"
+    rule: str
+    length: int
+    unit: str  #: a Unit of libs.common.law.limits
+    basis: str
+
+
+class PolicySet(_Ours):
+    """升级规则设定: how silence is escalated, for one kind of clock."""
+
+    TYPE: ClassVar[str] = "liandong.policy.set.v1"
+    policy: str
+    version: int
+
+
+class _OfClock(_Ours):
+    """An event of one obligation: who must do what by when, and who waits for it."""
+
+    obligation: str
+    rule: str  #: a rule of libs/common/law/limits.csv
+    agency: str  #: who must act
+    awaits: str = ""  #: who waits for it
+    about: str  #: the stream of what it is about, e.g. case/<id>
+
+
+class _Running(_OfClock):
+    """What a clock says while it runs; instants are RFC 3339."""
+
+    due_on: date  #: the last day
+    due_at: str  #: the first instant that is too late
+    yellow_at: str
+    black_at: str
+    provisional: bool  #: it leans on a calendar that is not announced
+
+
+class ObligationOpened(_Running):
+    """时限开始: a fact made somebody owe something by a date."""
+
+    TYPE: ClassVar[str] = "liandong.obligation.opened.v1"
+    event: str  #: the id of the fact
+
+
+class ObligationAmended(_Running):
+    """时限变更: the date moved, the clock stopped or went on, or another agency owes it now."""
+
+    TYPE: ClassVar[str] = "liandong.obligation.amended.v1"
+    cause: Literal["calendar", "extended", "passed", "paused", "resumed"]
+
+
+class ObligationDischarged(_OfClock):
+    """时限了结: it was met, in time or late, or fell away."""
+
+    TYPE: ClassVar[str] = "liandong.obligation.discharged.v1"
+    event: str  #: the id of the fact that ended it
+    outcome: Literal["met", "late", "lapsed"]
+
+
+class _Level(_OfClock):
+    """A level of escalation that was reached, once."""
+
+    level: int
+    due_on: date
+    told: tuple[str, ...]  #: agencies by code, and names of offices
+    late: bool  #: reached while the system was down, and told only now
+
+
+class ObligationWarned(_Level):
+    """时限预警: the date comes near."""
+
+    TYPE: ClassVar[str] = "liandong.obligation.warned.v1"
+
+
+class ObligationOverdue(_Level):
+    """时限超期: the date has passed."""
+
+    TYPE: ClassVar[str] = "liandong.obligation.overdue.v1"
+
+
+class ObligationEscalated(_Level):
+    """超期升级: still nothing; it goes to those above."""
+
+    TYPE: ClassVar[str] = "liandong.obligation.escalated.v1"
+    supervision: str = ""  #: the letter of supervision that was issued with it
+
+
+LetterKind = Literal["supervision", "opinion", "decision"]
+
+
+class _Letter(_Ours):
+    """A letter with a clock: 督办函, 行政执法监督意见书, 行政执法监督决定书."""
+
+    supervision: str
+    kind: LetterKind
+    number: str
+    agency: str  #: whom it is addressed to
+    issuer: str
+
+
+class SupervisionIssued(_Letter):
+    """督办发出: the agency must answer by the date."""
+
+    TYPE: ClassVar[str] = "liandong.supervision.issued.v1"
+    about: str = ""  #: the stream of what it is about
+    obligation: str = ""  #: the clock whose silence it follows
+    due_on: date | None = None  #: where the letter names a day
+
+
+class SupervisionReplied(_Letter):
+    """督办反馈: the agency answered; the issuer judges."""
+
+    TYPE: ClassVar[str] = "liandong.supervision.replied.v1"
+
+
+class SupervisionReturned(_Letter):
+    """督办反馈退回: the answer does not suffice; the agency must answer again by the date."""
+
+    TYPE: ClassVar[str] = "liandong.supervision.returned.v1"
+    due_on: date
+
+
+class SupervisionClosed(_Letter):
+    """督办销号: the issuer is satisfied."""
+
+    TYPE: ClassVar[str] = "liandong.supervision.closed.v1"

@@ -34,6 +34,18 @@ class Reaction:
     wants: Wants = lambda event, heard: ()
     streams: Streams = lambda event, heard: ()
 
+    def beside(self, other: Reaction) -> Reaction:
+        """Both, in one Change; neither knows of the other."""
+
+        def react(known: Known, event: Any, heard: Heard, at: Moment) -> Change:
+            return Change.all_of([self.react(known, event, heard, at), other.react(known, event, heard, at)])
+
+        return Reaction(
+            react,
+            wants=lambda event, heard: (*self.wants(event, heard), *other.wants(event, heard)),
+            streams=lambda event, heard: (*self.streams(event, heard), *other.streams(event, heard)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Hears:

@@ -18,10 +18,14 @@ P = TypeVar("P", bound=schema.Entry)
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A row that a reaction must know: by its key, or with `key=None` every row of a small table."""
+    """A row that a reaction must know: by its key, or with `key=None` every row of a small table.
+
+    With `by`, columns of an index, the key is theirs, and every row with these values is known.
+    """
 
     entry: type[schema.Entry]
     key: tuple[Any, ...] | None = None
+    by: tuple[str, ...] = ()
 
 
 class Known:
@@ -123,7 +127,7 @@ class Reader:
         wants = list(wants)
         whole = {want.entry: None for want in wants if want.key is None}
         keyed = {
-            (Lookup(want.entry.TABLE, want.entry.KEY), want.key): want.entry
+            (Lookup(want.entry.TABLE, want.by or want.entry.KEY), want.key): want.entry
             for want in wants
             if want.key is not None and want.entry not in whole
         }

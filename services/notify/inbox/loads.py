@@ -21,7 +21,7 @@ from services.notify.routing import rules as placing
 from services.notify.routing.tables import Unroutable
 
 #: Whose streams an event's id may name, by the short names of the services.
-_SOURCES = ("cases", "sharing")
+_SOURCES = ("cases", "notify", "sharing")
 
 
 async def notice_file(read: Reader, notice: str) -> NoticeFile:

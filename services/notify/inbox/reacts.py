@@ -36,7 +36,11 @@ def reactions(table: RouteTable, *, fallback: str | None) -> Mapping[str, Reacti
     told = Reaction(on_fact, wants=lambda event, heard: (_AGENCIES,), streams=_seats)
     unplaced = otherwise(table, fallback=fallback)
     return {
-        **{type_: told if type_ in table.routes else unplaced for type_ in CATALOGUE},
+        **{
+            type_: told if type_ in table.routes else unplaced
+            for type_ in CATALOGUE
+            if type_ not in table.silent
+        },
         cases.AgencyRegistered.TYPE: Reaction(
             on_agency, wants=lambda event, heard: (_AGENCIES, _WAITING), streams=_seats
         ),
@@ -59,8 +63,10 @@ def _desk(known: Known, table: RouteTable, fallback: str | None) -> Desk:
 
 def _seats(event: Any, heard: Heard) -> Iterable[tuple[str, str]]:
     """The streams on which notices wait for an agency."""
-    codes = {getattr(event, name, None) for name in routing.RECIPIENTS} - {None, ""}
-    return [("addressee", str(name)) for name in (*codes, routing.COORDINATORS, routing.DEFAULT)]
+    named = [getattr(event, name, "") for name in routing.RECIPIENTS]
+    codes = {code for one in named for code in ((one,) if isinstance(one, str) else one)} - {""}
+    offices = (routing.COORDINATORS, routing.COUNTY, routing.DEFAULT)
+    return [("addressee", name) for name in dict.fromkeys((*sorted(codes), *offices))]
 
 
 def _occasion(heard: Heard) -> Occasion:

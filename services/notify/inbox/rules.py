@@ -16,7 +16,7 @@ from libs.common.contracts import cases
 from libs.common.contracts import notify as said
 from libs.common.contracts.event import Event
 from libs.common.contracts.notify import Severity
-from libs.common.permit import Actor
+from libs.common.permit import SYSTEM, Actor
 from libs.common.seal import Seal, encoded
 from services.notify.inbox.tables import Notice, Receipt, WaitingNotice
 from services.notify.routing import rules as routing
@@ -26,8 +26,6 @@ from services.notify.routing.tables import Addressee, Unroutable
 #: Notices that one request may sign for.
 BATCH = 100
 
-#: Who acts where no person does.
-NOBODY = Actor("system", "")
 #: The ids of notices are made from the event and the agency: telling again is telling the same.
 _NOTICES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:liandong:notice")
 
@@ -141,7 +139,7 @@ def register(
     at: Moment,
 ) -> Change:
     """An agency can be told from now on: what waited for it is issued first, then that it is registered."""
-    agency = Addressee(agency=event.agency, name=event.name, coordinates=event.coordinates)
+    agency = Addressee(agency=event.agency, name=event.name, kind=event.kind, coordinates=event.coordinates)
     desk = replace(desk, directory=desk.directory.knowing(agency))
     due = [notice for notice in waiting if desk.directory.reached(notice.addressee)]
     posts = [(_opened(notice), notice.addressee) for notice in due]
@@ -325,7 +323,7 @@ def _issue(id_: str, letter: Letter, agency: str, at: Moment) -> Change:
         sign=notice.sign,
         notice_digest=notice.digest,
     )
-    return Change().inserting(notice).telling(event, on=Head("notice", id_), by=NOBODY, at=at)
+    return Change().inserting(notice).telling(event, on=Head("notice", id_), by=SYSTEM, at=at)
 
 
 def _closed(letter: Letter, addressee: str) -> WaitingNotice:

@@ -16,7 +16,7 @@ from libs.common.web.asked import Asked, Doing, asks, does
 from libs.common.web.fields import In, Items
 from services.notify import access
 from services.notify.routing import loads, rules
-from services.notify.routing.rules import Route, RouteTable, Sheet
+from services.notify.routing.rules import Route, RouteTable, Sheet, Silent
 
 router = routes.router(prefix="", tag="路由")
 
@@ -25,6 +25,7 @@ class TableIn(In):
     """A route table as JSON, in the shape of routes.toml."""
 
     route: Annotated[Items[Route], Field(max_length=500)]
+    silent: Annotated[Items[Silent], Field(max_length=100)] = ()
     words: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
@@ -37,7 +38,7 @@ def _shown(table: RouteTable) -> list[dict[str, Any]]:
 
 
 async def _load(read: Reader, request: Request[TableIn]) -> Loaded[Sheet]:
-    sheet = Sheet(route=request.body.route, words=request.body.words)
+    sheet = Sheet(route=request.body.route, silent=request.body.silent, words=request.body.words)
     return Loaded(await loads.situation(read, request.actor), sheet)
 
 
@@ -60,7 +61,9 @@ async def read_routes(asked: Annotated[Asked, asks("route.read")]) -> Response:
     async with asked.reading() as read:
         situation = await loads.situation(read, asked.actor)
     visible = access.permits(asked.actor, asked.action, situation)
-    return asked.show({"data": _shown(loads.table()) if visible else []})
+    table = loads.table()
+    silent = [{"event": e, "name": rules.called(e), "reason": why} for e, why in table.silent.items()]
+    return asked.show({"data": _shown(table) if visible else [], "silent": silent if visible else []})
 
 
 @router.post("/v1/routes/check")

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError
 
 from libs.common import errors, wording
-from libs.common.contracts import cases, sharing
+from libs.common.contracts import cases, notify, sharing
 from libs.common.contracts.event import CATALOGUE, Event
 from libs.common.contracts.notify import Severity
+from libs.common.law import limits
 from services.notify.routing.tables import Addressee
 
 #: Whose events are heard here, and must reach somebody.
-HEARD = (cases.SOURCE, sharing.SOURCE)
+HEARD = (cases.SOURCE, notify.SOURCE, sharing.SOURCE)
 
 #: The offices of the joint meeting, as recipients.
 COORDINATORS = "coordinators"
+#: The county government, as a recipient.
+COUNTY = "county"
 #: Whoever receives what the table cannot place.
 DEFAULT = "default"
 
-#: What a row may name in `to`: fields of events that hold an agency's code, and the coordinators.
+#: What a row may name in `to`: fields of events that hold agencies' codes or names of offices, and offices.
 RECIPIENTS: Mapping[str, str] = {
     "holder": "承办单位",
     "in_name_of": "决定所用名义的机关",
@@ -33,8 +36,15 @@ RECIPIENTS: Mapping[str, str] = {
     "proposed_agency": "建议管辖机关",
     "agency": "所涉机关",
     "department": "主管部门",
+    "awaits": "等候办理的机关",
+    "issuer": "发函机关",
+    "told": "升级规则写明的机关",
     COORDINATORS: "联席会议协调机关",
+    COUNTY: "县政府",
 }
+OFFICES = frozenset({COORDINATORS, COUNTY})
+#: The kind of agency that is the county government.
+COUNTY_KIND = "government"
 
 #: Why an event could not be placed.
 UNROUTABLE: Mapping[str, str] = {
@@ -70,12 +80,23 @@ class Route(BaseModel):
     reason: Said
 
 
+class Silent(BaseModel):
+    """An event of our own that nobody is told of, and why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    event: str
+    reason: Said
+
+
 class Sheet(BaseModel):
     """A route table as it is written, unchecked."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     route: Annotated[tuple[Route, ...], Strict(False)]
+    #: What is word of something itself.
+    silent: Annotated[tuple[Silent, ...], Strict(False)] = ()
     #: What the codes of a field are called in texts.
     words: dict[str, dict[str, str]] = Field(default_factory=dict)
 
@@ -86,6 +107,7 @@ class RouteTable:
 
     routes: Mapping[str, tuple[Route, ...]]
     words: Mapping[str, Mapping[str, str]]
+    silent: Mapping[str, str] = field(default_factory=dict)  #: why nobody is told, by event type
 
     def row(self, type_: str, why: str) -> Route | None:
         """The row by which `why` is told of this type."""
@@ -114,6 +136,8 @@ class Directory:
             addressee = self.fallback if self.fallback and self.fallback in self.agencies else COORDINATORS
         if addressee == COORDINATORS:
             return tuple(sorted(code for code, agency in self.agencies.items() if agency.coordinates))
+        if addressee == COUNTY:
+            return tuple(sorted(code for code, agency in self.agencies.items() if agency.kind == COUNTY_KIND))
         return (addressee,) if addressee in self.agencies else ()
 
     def knowing(self, agency: Addressee) -> Directory:
@@ -124,6 +148,7 @@ class Directory:
         """The addressees that this agency is, or is one of."""
         names = [agency.agency]
         names += [COORDINATORS] if agency.coordinates else []
+        names += [COUNTY] if agency.kind == COUNTY_KIND else []
         return names + ([DEFAULT] if agency.coordinates or agency.agency == self.fallback else [])
 
     def name(self, code: str) -> str:
@@ -137,10 +162,7 @@ def read(raw: Mapping[str, Any]) -> RouteTable:
     try:
         sheet = Sheet.model_validate(raw)
     except ValidationError as why:
-        raise _bad(
-            wording.fault(wording.pointer(found["loc"]), wording.code(found), wording.explain(found))
-            for found in why.errors()
-        ) from None
+        raise _bad(wording.faults(why.errors())) from None
     return check(sheet)
 
 
@@ -150,12 +172,14 @@ def check(sheet: Sheet, catalogue: Mapping[str, type[Event]] = CATALOGUE) -> Rou
         fault for number, route in enumerate(sheet.route) for fault in _row(number, route, sheet, catalogue)
     ]
     found += _repeated(sheet)
-    found += _silent(sheet, catalogue)
+    found += _unheard(sheet, catalogue)
+    found += _silenced(sheet, catalogue)
     found += _idle_words(sheet, catalogue)
     if found:
         raise _bad(found)
     types = dict.fromkeys(route.event for route in sheet.route)
-    return RouteTable({t: tuple(r for r in sheet.route if r.event == t) for t in types}, sheet.words)
+    routes = {t: tuple(r for r in sheet.route if r.event == t) for t in types}
+    return RouteTable(routes, sheet.words, {silent.event: silent.reason for silent in sheet.silent})
 
 
 def calls(table: RouteTable, event: Event) -> tuple[Call, ...]:
@@ -163,9 +187,10 @@ def calls(table: RouteTable, event: Event) -> tuple[Call, ...]:
     found: dict[str, Call] = {}
     for route in table.routes.get(event.TYPE, ()):
         for why in route.to:
-            addressee = COORDINATORS if why == COORDINATORS else getattr(event, why)
-            if addressee:
-                found.setdefault(addressee, Call(addressee, why, route))
+            named = why if why in OFFICES else getattr(event, why)
+            for addressee in (named,) if isinstance(named, str) else named:
+                if addressee:
+                    found.setdefault(addressee, Call(addressee, why, route))
     return tuple(found.values())
 
 
@@ -195,17 +220,18 @@ def called(type_: str) -> str:
 
 
 def _said(name: str, value: Any, table: RouteTable, directory: Directory) -> str:
-    if name in RECIPIENTS:
+    if name in RECIPIENTS and isinstance(value, str):
         return directory.name(value)
+    if name == "rule" and (limit := limits.table().get(value)):
+        return limit.zh
     if isinstance(value, date):
         return f"{value.year}年{value.month}月{value.day}日"
     return table.words.get(name, {}).get(str(value), str(value))
 
 
 def _bad(found: Iterable[dict[str, str]]) -> BadTable:
-    # A hostile table may be wrong in thousands of places; a person reads the first.
-    faults = tuple(found)[:50]
-    return BadTable("；".join(f"{fault['pointer']} {fault['detail']}" for fault in faults), errors=faults)
+    faults = tuple(found)[: wording.FIRST]
+    return BadTable(wording.said(faults), errors=faults)
 
 
 def _row(
@@ -218,7 +244,7 @@ def _row(
     if not route.to:
         yield _fault(number, "to", "nobody", f"“{called(route.event)}”没有写明任何接收者")
     for name in route.to:
-        if name not in RECIPIENTS or (name != COORDINATORS and name not in model.model_fields):
+        if name not in RECIPIENTS or (name not in OFFICES and name not in model.model_fields):
             yield _fault(number, "to", "unknown-recipient", f"该事件没有机关字段“{wording.shown(name)}”")
     for place, text in (("title", route.title), ("body", route.body)):
         for code, complaint in _template(text, model, sheet.words):
@@ -262,8 +288,17 @@ def _repeated(sheet: Sheet) -> Iterator[dict[str, str]]:
             seen.add((route.event, name))
 
 
-def _silent(sheet: Sheet, catalogue: Mapping[str, type[Event]]) -> Iterator[dict[str, str]]:
-    named = {route.event for route in sheet.route if route.to}
+def _silenced(sheet: Sheet, catalogue: Mapping[str, type[Event]]) -> Iterator[dict[str, str]]:
+    told = {route.event for route in sheet.route}
+    for number, silent in enumerate(sheet.silent):
+        model = catalogue.get(silent.event)
+        if model is None or model.SOURCE != notify.SOURCE or silent.event in told:
+            complaint = f"第 {number + 1} 个不告知的事件：只能是本服务自己的、没有路由的事件"
+            yield wording.fault(wording.pointer(("silent", number, "event")), "not-silent", complaint)
+
+
+def _unheard(sheet: Sheet, catalogue: Mapping[str, type[Event]]) -> Iterator[dict[str, str]]:
+    named = {route.event for route in sheet.route if route.to} | {silent.event for silent in sheet.silent}
     for type_, model in catalogue.items():
         if model.SOURCE in HEARD and type_ not in named:
             yield wording.fault(

@@ -16,6 +16,7 @@ class Addressee(Entry):
     TABLE: ClassVar[str] = "addressees"
     agency: str = Field(primary_key=True)  #: unified social credit code
     name: str
+    kind: str = ""  #: government, department, township, street
     coordinates: bool  #: the office of the joint meeting (联席会议办公室)
 
 

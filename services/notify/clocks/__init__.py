@@ -1,0 +1,1 @@
+"""Chapter: who must act by when — every running limit, its light, and what follows silence."""

@@ -1,0 +1,1 @@
+"""Chapter: what follows silence, level by level."""
