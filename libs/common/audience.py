@@ -1,4 +1,4 @@
-"""Whose an event is: who gets a right to a stream by it, and what an agency then is to each of its events.
+"""The audience of an event: who gets a right to its stream, and what an agency is to each event of it.
 
 The one answer for every way out: `sharing` asks it for its feeds, `notify` for its webhooks; each keeps the
 rights in a table of its own. A right begins and ends at events of its own stream, so what an agency is to an
@@ -8,7 +8,7 @@ event is settled when that event is heard, and never changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple, Protocol
 
 from libs.common.contracts import cases as said
@@ -138,6 +138,16 @@ def told_of(event: Event | None) -> tuple[str, int] | None:
         return None
     stream, _, number = event.event.rpartition("/")
     return (stream, int(number)) if stream == event.about and _SEQ.fullmatch(number) else None
+
+
+def about(event: Event | None) -> tuple[str, int] | None:
+    """The event whose readers see this one too, by stream and seq: a receipt concerns who sent the case."""
+    return told_of(event) if isinstance(event, NoticeReceived) else None
+
+
+def reads(roles: Set[Role], relations: Iterable[str]) -> bool:
+    """Whether somebody with these roles at an agency in these relations to an event reads it."""
+    return any(roles & READS.get(relation, frozenset()) for relation in relations)
 
 
 def is_of_county(type_: str) -> bool:

@@ -6,28 +6,34 @@ from fastapi import FastAPI
 
 from libs.common import edge
 from libs.common.contracts.event import CATALOGUE
+from libs.common.outgoing.client import Outgoing
 from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
 from libs.common.web import application, operations
 from services.notify import access
+from services.notify.channels import api as webhooks
+from services.notify.channels import loads as endpoints
+from services.notify.channels import reacts as channels
 from services.notify.inbox import api as inbox
 from services.notify.inbox import reacts
 from services.notify.routing import api as routing
 from services.notify.routing import loads
 from services.parts import Parts, topic
 
-ROUTERS = (inbox.router, routing.router)
+ROUTERS = (inbox.router, routing.router, webhooks.router)
 
 
 def hears(fallback: str | None) -> edge.Hears:
     """Everything that the other two say; `fallback` receives what the route table cannot place."""
     table = loads.table()
-    return edge.Hears(
-        group="notify",
-        topics=(topic("cases"), topic("sharing")),
-        reactions=reacts.reactions(table, fallback=fallback),
-        otherwise=reacts.otherwise(table, fallback=fallback),
-        catalogue=CATALOGUE,
+    return channels.beside(
+        edge.Hears(
+            group="notify",
+            topics=(topic("cases"), topic("sharing")),
+            reactions=reacts.reactions(table, fallback=fallback),
+            otherwise=reacts.otherwise(table, fallback=fallback),
+            catalogue=CATALOGUE,
+        )
     )
 
 
@@ -38,8 +44,22 @@ def create(parts: Parts) -> FastAPI:
     async def measure(read: Reader) -> None:
         for type_, count in (await loads.unroutable(read)).items():
             parts.metrics.unroutable(type_, count)
+        for state, count in (await endpoints.states(read)).items():
+            parts.metrics.endpoints(state, count)
 
-    loops = parts.loops(heard, measure=measure)
+    outgoing = Outgoing(parts.settings.webhook_policy)
+    courier = channels.Courier(
+        parts.store,
+        parts.clock,
+        parts.leased("courier"),
+        outgoing,
+        parts.keyring.webhooks,
+        slots=parts.settings.webhook_slots,
+        told=parts.metrics.delivery,
+    )
+    loops = parts.loops(
+        heard, told=lambda report: courier.wake(), measure=measure, others={"courier": courier.run}
+    )
     app = application.compose(
         "联动 · 通知",
         settings=parts.settings,
@@ -51,6 +71,7 @@ def create(parts: Parts) -> FastAPI:
         lifespan=lambda app: loops.running(),
     )
     app.state.here, app.state.loops, app.state.end = parts.here(), loops, lambda: None
+    app.state.outgoing, app.state.courier = outgoing, courier
     return app
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from libs.common.contracts.event import CATALOGUE
 from libs.common.law import codes
 from libs.common.log import envelope
 from libs.common.log.seam import Partition, Record
+from libs.common.loops.lease import Leased
+from libs.common.outgoing.client import Outgoing
+from libs.common.outgoing.targets import Policy
 from libs.common.permit import Actor, Role
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
@@ -29,6 +34,10 @@ from libs.common.store.store import Store
 from libs.common.telemetry import Metrics
 from libs.common.web import application, tokens
 from libs.common.web.asked import Here
+from services.notify.channels import api as webhooks
+from services.notify.channels import reacts as channels
+from services.notify.channels import tables as channel_tables
+from services.notify.channels.reacts import Courier
 from services.notify.inbox import api as inbox
 from services.notify.inbox import reacts
 from services.notify.inbox import tables as inbox_tables
@@ -44,6 +53,9 @@ STRANGER = codes.with_check_digit("11330726002600009")
 
 NAMES = {OFFICE: "联席会议办公室", TOWNSHIP: "青山镇", DEPARTMENT: "县水利局", OTHER: "县林业局"}
 TOPIC = "liandong.cases.v1"
+
+#: Where webhooks of tests may go.
+NEARBY = Policy((ipaddress.ip_network("127.0.0.0/8"),), ports=frozenset(range(1, 65536)), plain=True)
 
 _numbers = itertools.count(1)
 
@@ -73,6 +85,17 @@ def an_offer(
         stage="filed",
         urgency=urgency,  # type: ignore[arg-type]
     )
+
+
+class Hands(Clock):
+    """A clock that a test puts forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forward = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.forward
 
 
 @dataclass
@@ -128,11 +151,18 @@ class Desk:
     """The service: what was said reaches it by `hears`, people by `client`."""
 
     store: Store
-    clock: Clock
+    clock: Hands
     app: application.App
     issuer: tokens.Issuer
     hearing: edge.Hears
     keyring: Keyring
+    courier: Courier
+    outgoing: Outgoing
+
+    async def deliver(self) -> None:
+        """Let the courier send until nothing more is due."""
+        while await self.courier.once():
+            await self.courier.settled()
 
     async def hears(self, *records: Record) -> edge.Report:
         """One batch through the event edge, as a consumer gives it."""
@@ -170,22 +200,25 @@ def key() -> dict[str, str]:
 
 @asynccontextmanager
 async def a_desk(
-    directory: Path, *, fallback: str | None = None, known: Sequence[str] = ()
+    directory: Path, *, fallback: str | None = None, known: Sequence[str] = (), **courier: Any
 ) -> AsyncIterator[Desk]:
-    """A desk that knows these agencies."""
+    """A desk that knows these agencies; its webhooks may reach this machine's loopback."""
     settings = Settings(data=directory, default_agency=fallback)
     file = directory / "notify.db"
     database = connected(file)
-    schema.service_metadata(*routing_tables.ROWS, *inbox_tables.ROWS).create_all(database)
+    tables = (*routing_tables.ROWS, *inbox_tables.ROWS, *channel_tables.ROWS)
+    schema.service_metadata(*tables).create_all(database)
     database.dispose()
-    store, clock, keyring = Store(SqliteEngine(file)), Clock(), Keyring.at(settings.key_directory)
+    store, clock, keyring = Store(SqliteEngine(file)), Hands(), Keyring.at(settings.key_directory)
     table = routes.table()
-    hearing = edge.Hears(
-        group="notify",
-        topics=(TOPIC, "liandong.sharing.v1"),
-        reactions=reacts.reactions(table, fallback=settings.default_agency),
-        otherwise=reacts.otherwise(table, fallback=settings.default_agency),
-        catalogue=CATALOGUE,
+    hearing = channels.beside(
+        edge.Hears(
+            group="notify",
+            topics=(TOPIC, "liandong.sharing.v1"),
+            reactions=reacts.reactions(table, fallback=settings.default_agency),
+            otherwise=reacts.otherwise(table, fallback=settings.default_agency),
+            catalogue=CATALOGUE,
+        )
     )
     app = application.compose(
         "测试",
@@ -194,11 +227,15 @@ async def a_desk(
         metrics=Metrics("notify"),
         jwks=keyring.jwks,
         checks={},
-        routers=(routing.router, inbox.router),
+        routers=(routing.router, inbox.router, webhooks.router),
     )
     app.state.here = Here(store, clock, settings, keyring)
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
-    desk = Desk(store, clock, app, issuer, hearing, keyring)
+    outgoing = Outgoing(NEARBY)
+    lease = Leased(store, "courier", "desk")
+    carrier = Courier(store, clock, lease, outgoing, keyring.webhooks, **courier)
+    app.state.outgoing, app.state.courier = outgoing, carrier
+    desk = Desk(store, clock, app, issuer, hearing, keyring, carrier, outgoing)
     try:
         if known:
             await desk.hears(*Speaker().agencies(*known))

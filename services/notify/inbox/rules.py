@@ -265,6 +265,11 @@ def notice_id(occasion: Occasion, agency: str, why: str) -> str:
     return str(uuid.uuid5(_NOTICES, name))
 
 
+def issue(letter: Letter, agency: str, *, at: Moment) -> Change:
+    """A notice to one agency that is known to have an inbox."""
+    return _issue(notice_id(letter.occasion, agency, letter.why), letter, agency, at)
+
+
 def _letter(desk: Desk, occasion: Occasion, event: Event, call: routing.Call) -> Letter:
     route = call.route
     return Letter(

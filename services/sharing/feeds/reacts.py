@@ -13,7 +13,6 @@ from libs.common.change import Change, gate_of
 from libs.common.clock import Moment
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import Event
-from libs.common.contracts.notify import NoticeReceived
 from libs.common.edge import Report
 from libs.common.log.envelope import Heard
 from libs.common.store.reading import Known, Want
@@ -36,7 +35,7 @@ def on_event(known: Known, event: Event | None, heard: Heard, at: Moment) -> Cha
 
 def entry(event: Event | None, heard: Heard) -> LogEntry:
     """The event as the log keeps it."""
-    of = audience.told_of(event) if isinstance(event, NoticeReceived) else None
+    of = audience.about(event)
     return LogEntry(
         event_id=heard.id,
         source=heard.source,
