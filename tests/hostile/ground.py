@@ -142,13 +142,14 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
     office = county.ask("sharing", cast.OFFICE, *PEOPLE)
     rebuild = str((await office.post("/v1/rebuilds", json={})).json()["id"])
     await county.drain()
-    async with county.running():
-        await until(lambda: _is_done(office, rebuild))
     inbox = county.ask("notify", cast.TOWNSHIP, *PEOPLE)
-    notices = [str(one["id"]) for one in (await inbox.get("/v1/inbox")).json()["data"]]
-    receipt = (await cast.post(inbox, f"/v1/notices/{notices[-1]}/receipt", {}))["receipt"]["receipt"]
     endpoints = [await cast.post(inbox, "/v1/endpoints", _AN_ENDPOINT) for _ in range(2)]
     message = webhooks.challenge_id(endpoints[0]["id"], 1)
+    async with county.running():
+        await until(lambda: _is_done(office, rebuild))
+        await until(lambda: _was_tried(inbox, message))
+    notices = [str(one["id"]) for one in (await inbox.get("/v1/inbox")).json()["data"]]
+    receipt = (await cast.post(inbox, f"/v1/notices/{notices[-1]}/receipt", {}))["receipt"]["receipt"]
     return {
         "endpoint": [str(one["id"]) for one in endpoints],
         "message": [message],
@@ -165,6 +166,10 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
         "feed": ["all", "cases"],
         "id": ["1", rebuild],
     }
+
+
+async def _was_tried(inbox: httpx.AsyncClient, message: str) -> bool:
+    return bool((await inbox.get(f"/v1/messages/{message}/deliveries")).json()["data"])
 
 
 async def _is_done(office: httpx.AsyncClient, rebuild: str) -> bool:

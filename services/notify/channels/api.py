@@ -87,9 +87,11 @@ def _shown(endpoint: Endpoint, permit: Permit, keyring: Keyring) -> dict[str, An
     }
 
 
-def _progress(file: File) -> dict[str, Any]:
+def _progress(file: File, first: Message | None) -> dict[str, Any]:
+    """How the line goes, and which message is the first in it."""
     since = file.line.failing_since
     return {
+        "message": first.id if first else None,
         "failing_since": since.isoformat(timespec="microseconds") if since else None,
         "failed_attempts": file.line.tries,
         "next_attempt_at": file.line.due_at.isoformat(timespec="microseconds"),
@@ -279,7 +281,11 @@ async def endpoints(
     return asked.show(paging.page(found, limit, show))
 
 
-@router.post("/v1/endpoints", status_code=201, responses=created(leads("read_endpoint", endpoint="/id")))
+@router.post(
+    "/v1/endpoints",
+    status_code=201,
+    responses=created(leads("read_endpoint", "rotate_secret", "remove_endpoint", endpoint="/id")),
+)
 async def register_endpoint(
     doing: Annotated[Doing, does("endpoint.register")], http: Http, body: EndpointIn
 ) -> Response:
@@ -292,18 +298,17 @@ async def register_endpoint(
 
 @router.get(
     "/v1/endpoints/{endpoint}",
-    responses=versioned(
-        leads("change_endpoint", "verify_endpoint", "test_endpoint", "remove_endpoint", endpoint="/id")
-    ),
+    responses=versioned(leads("change_endpoint", endpoint="/id"), leads("deliveries", message="/message")),
 )
 async def read_endpoint(asked: Annotated[Asked, asks("endpoint.read")], endpoint: EndpointId) -> Response:
     """查看推送端点。"""
     async with asked.reading() as read:
         file = await loads.file(read, endpoint)
         situation = await loads.seen(read, asked.actor, file.endpoint)
+        first = await loads.first(read, file.endpoint)
     permit = access.permit(asked.actor, asked.action, situation)
     body = _shown(file.endpoint, permit, asked.here.keyring)
-    return asked.show({**body, **_progress(file)}, version=file.head.version)
+    return asked.show({**body, **_progress(file, first)}, version=file.head.version)
 
 
 @router.patch("/v1/endpoints/{endpoint}", responses=CONDITIONAL)

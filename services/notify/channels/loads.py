@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Executable, and_, exists, func, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlmodel import col
 
 from libs.common import errors
@@ -120,18 +120,22 @@ async def sending(read: Reader, endpoint: str, now: datetime) -> Sending | None:
         return None
     if s.endpoint.state == "disabled" or s.line.due_at > now:
         return None
-    found = await read.all(Message, _first(s.endpoint))
-    return Sending(s, found[0]) if found else None
+    message = await first(read, s.endpoint)
+    return Sending(s, message) if message else None
 
 
-def _first(endpoint: Endpoint) -> Executable:
+async def first(read: Reader, endpoint: Endpoint) -> Message | None:
+    """What is sent to the endpoint next: to prove its address, the newest challenge."""
     waiting = select(MessageRow).where(
         col(MessageRow.endpoint) == endpoint.id, col(MessageRow.state) == "waiting"
     )
     kind, position = col(MessageRow.kind), col(MessageRow.position)
-    if endpoint.state == "enabled":
-        return waiting.where(kind != "challenge").order_by(position).limit(1)
-    return waiting.where(kind == "challenge").order_by(position.desc()).limit(1)
+    if endpoint.state == "unverified":
+        chosen = waiting.where(kind == "challenge").order_by(position.desc())
+    else:
+        chosen = waiting.where(kind != "challenge").order_by(position)
+    found = await read.all(Message, chosen.limit(1))
+    return found[0] if found else None
 
 
 async def fates(read: Reader, event: str, type_: str, agency: str) -> Sequence[Fate]:
