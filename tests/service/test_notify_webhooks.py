@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from libs.common.permit import Role
 from services.notify.channels import rules
 from services.notify.channels.tables import Message
 from tests.engines.node import Node
+from tests.engines.postgres import Postgres
 from tests.worlds import receiver as receivers
 from tests.worlds.desk import (
     DEPARTMENT,
@@ -38,9 +40,18 @@ from tests.worlds.receiver import Receiver, a_receiver, answers
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with a_desk(tmp_path, known=[OFFICE, TOWNSHIP, DEPARTMENT, OTHER], within=1.0) as made:
+POSTGRES = pytest.param("postgres", marks=[pytest.mark.connected, pytest.mark.postgres])
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["sqlite", POSTGRES])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    database = None
+    if request.param == "postgres":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        database = postgres.database(f"webhooks_{next(_numbers)}")
+    known = [OFFICE, TOWNSHIP, DEPARTMENT, OTHER]
+    async with a_desk(tmp_path, known=known, postgres=database, within=1.0) as made:
         yield made
 
 

@@ -27,7 +27,8 @@ from libs.common.outgoing.targets import Policy
 from libs.common.permit import Actor, Role
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
-from libs.common.store import schema
+from libs.common.store import migrate, schema
+from libs.common.store.postgres import PostgresEngine
 from libs.common.store.schema import JournalEntry
 from libs.common.store.sqlite import SqliteEngine, connected
 from libs.common.store.store import Store
@@ -198,18 +199,32 @@ def key() -> dict[str, str]:
     return {"idempotency-key": f"key-{next(_numbers)}"}
 
 
-@asynccontextmanager
-async def a_desk(
-    directory: Path, *, fallback: str | None = None, known: Sequence[str] = (), **courier: Any
-) -> AsyncIterator[Desk]:
-    """A desk that knows these agencies; its webhooks may reach this machine's loopback."""
-    settings = Settings(data=directory, default_agency=fallback)
-    file = directory / "notify.db"
+def _sqlite(file: Path) -> SqliteEngine:
     database = connected(file)
     tables = (*routing_tables.ROWS, *inbox_tables.ROWS, *channel_tables.ROWS)
     schema.service_metadata(*tables).create_all(database)
     database.dispose()
-    store, clock, keyring = Store(SqliteEngine(file)), Hands(), Keyring.at(settings.key_directory)
+    return SqliteEngine(file)
+
+
+@asynccontextmanager
+async def a_desk(
+    directory: Path,
+    *,
+    fallback: str | None = None,
+    known: Sequence[str] = (),
+    postgres: str | None = None,
+    **courier: Any,
+) -> AsyncIterator[Desk]:
+    """A desk that knows these agencies; its webhooks may reach this machine's loopback.
+
+    It stands on SQLite, or on the empty database at the address `postgres`.
+    """
+    settings = Settings(data=directory, default_agency=fallback)
+    if postgres:
+        await migrate.upgrade(postgres, "notify")
+    store = Store(PostgresEngine(postgres) if postgres else _sqlite(directory / "notify.db"))
+    clock, keyring = Hands(), Keyring.at(settings.key_directory)
     table = routes.table()
     hearing = channels.beside(
         edge.Hears(
