@@ -11,13 +11,14 @@ import pytest
 
 from tests.engines import server
 from tests.engines.kafka import Kafka
+from tests.engines.node import Node
 from tests.engines.postgres import Postgres
 
 # Read before the environment is cleaned.
 ENGINES_REQUIRED = os.environ.get("LIANDONG_REQUIRE_ENGINES") == "1"
 CACHE = Path(os.environ.get("LIANDONG_CACHE") or Path(__file__).parent.parent / ".cache")
 
-Engine = TypeVar("Engine", Postgres, Kafka)
+Engine = TypeVar("Engine", Postgres, Kafka, Node)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,12 @@ def postgres() -> Iterator[Postgres]:
 def kafka() -> Iterator[Kafka]:
     """A Kafka for the whole run; tests make topics of their own."""
     yield from engine(lambda: Kafka(CACHE / "kafka"))
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """node with the JavaScript library of Standard Webhooks."""
+    yield from engine(lambda: Node(CACHE / "node"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ class Role(StrEnum):
     REGISTRAR = "registrar"  #: 名录管理员: keeps agencies, officers, powers and grants
     COORDINATOR = "coordinator"  #: 联席会议协调员: sees every case of the county, handles none
     AUDITOR = "auditor"  #: 执法监督员: reads, never writes
+    INTEGRATOR = "integrator"  #: 接口管理员: keeps the endpoints of the agency's own systems; reads no case
     OPERATOR = "operator"  #: 运维人员: parked keys, redrives, rebuilds; reads no case
     SERVICE = "service"  #: one of the three services, fetching a journal
 

@@ -1,10 +1,12 @@
 """Ed25519 keys of our own: made at first run, kept in one directory, and what they sign.
 
-    <keys>/seal.pem     signs receipts and heads of chains
-    <keys>/tokens.pem   signs access tokens
-    <keys>/jwks.json    every public key there ever was, so that what an older key signed stays verifiable
+    <keys>/seal.pem      signs receipts and heads of chains
+    <keys>/tokens.pem    signs access tokens
+    <keys>/webhooks.pem  signs webhooks (v1a); the secrets of endpoints (v1) are derived from it
+    <keys>/jwks.json     every public key there ever was, so that what an older key signed stays verifiable
 
-Taking a .pem away makes a new key at the next start; the old one's public half stays in jwks.json.
+Taking a .pem away makes a new key at the next start; the old one's public half stays in jwks.json. With
+webhooks.pem the secrets of all endpoints change.
 """
 
 from __future__ import annotations
@@ -19,17 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 #: Value of a JWK's `use` (RFC 7517, 4.2) for keys that must never be believed under a token.
 SEALS = "seal"
+#: The same for keys under webhooks.
+WEBHOOKS = "webhook"
 #: Value of a JWK's `use` for keys under tokens.
 TOKENS = "sig"
 
 
 class Seal:
-    """A private key that shows nothing but signatures."""
+    """A private key that shows nothing but signatures, and what is derived from it."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -50,6 +55,11 @@ class Seal:
         """64 bytes that `is_genuine` accepts for this message and no other."""
         return self._private.sign(message)
 
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes that are the same for this key and purpose, and tell nothing of either (RFC 5869)."""
+        derived = HKDF(hashes.SHA256(), length=32, salt=None, info=purpose.encode())
+        return derived.derive(self._private.private_bytes_raw())
+
     def jwk(self, use: str) -> dict[str, str]:
         """The public key as a JWK (RFC 8037)."""
         x = encoded(self.public)
@@ -65,6 +75,7 @@ class Keyring:
 
     seal: Seal
     tokens: Seal
+    webhooks: Seal
     #: What /.well-known/jwks.json shows.
     jwks: dict[str, Any]
 
@@ -72,8 +83,11 @@ class Keyring:
     def at(cls, directory: Path) -> Keyring:
         """The keys in this directory, made at first run."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        seal, tokens = Seal.at(directory / "seal.pem"), Seal.at(directory / "tokens.pem")
-        return cls(seal, tokens, _published(directory / "jwks.json", seal.jwk(SEALS), tokens.jwk(TOKENS)))
+        seal, tokens, webhooks = (
+            Seal.at(directory / f"{name}.pem") for name in ("seal", "tokens", "webhooks")
+        )
+        keys = seal.jwk(SEALS), tokens.jwk(TOKENS), webhooks.jwk(WEBHOOKS)
+        return cls(seal, tokens, webhooks, _published(directory / "jwks.json", *keys))
 
 
 def seals(jwks: Mapping[str, Any]) -> dict[str, Any]:

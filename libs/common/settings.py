@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common import wording
 from libs.common.law import codes
+from libs.common.outgoing import targets
 
 PREFIX = "LIANDONG_"
 _SECRETS = Path("/run/secrets")
@@ -51,6 +52,14 @@ def _database(secret: SecretStr) -> SecretStr:
     if set(re.findall(r"\{[^}]*\}?|\}", url)) - {"{service}"}:
         raise ValueError("花括号中只能是 {service}")
     return secret
+
+
+def _allowed(listed: str) -> str:
+    try:
+        targets.entries(listed)
+    except ValueError:
+        raise ValueError("应为网段（CIDR）或完整域名，以逗号分隔") from None
+    return listed
 
 
 Agency = Annotated[str, AfterValidator(_uscc)]
@@ -111,6 +120,15 @@ class Settings(BaseSettings):
     #: Agency that receives what no route can place; by default those registered as coordinating.
     default_agency: Agency | None = None
 
+    #: Networks (CIDR) and host names of the intranet that webhooks may reach, with commas between.
+    webhook_allow: Annotated[str, AfterValidator(_allowed)] = ""
+    #: Ports that webhooks may reach, with commas between.
+    webhook_ports: Annotated[str, Field(pattern=r"^[0-9]{1,5}(,[0-9]{1,5})*$")] = "443"
+    #: Whether what is listed in `webhook_allow` may be reached by http as well.
+    webhook_plain: bool = False
+    #: Webhooks to healthy receivers that are sent at the same time.
+    webhook_slots: Annotated[int, Field(ge=1, le=1000)] = 32
+
     #: Largest request body, bytes.
     body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     #: Deepest nesting of a JSON body, levels.
@@ -136,7 +154,16 @@ class Settings(BaseSettings):
             )
         if self.clock is not None and self.engine == "distributed":
             raise ValueError(f"{PREFIX}CLOCK 只能用于嵌入式引擎：分布式引擎的时间不得移动")
+        if self.engine == "distributed" and any(map(targets.is_loopback, self.webhook_policy.networks)):
+            raise ValueError(f"{PREFIX}WEBHOOK_ALLOW 中的本机地址只能用于嵌入式引擎")
         return self
+
+    @property
+    def webhook_policy(self) -> targets.Policy:
+        """Where webhooks may go."""
+        networks, hosts = targets.entries(self.webhook_allow)
+        ports = frozenset(map(int, self.webhook_ports.split(",")))
+        return targets.Policy(networks, hosts, ports, self.webhook_plain)
 
     @property
     def engine(self) -> Engine:

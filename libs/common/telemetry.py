@@ -189,6 +189,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("liandong_events_unroutable", "gauge", ("type",), "无路由可送达、改送默认机关的事件数"),
         Metric("liandong_obligations", "gauge", ("rule", "light"), "正在计时的时限数，按规则和灯色"),
         Metric("liandong_escalations_total", "counter", ("level", "late"), "已到的升级级数，按级和是否补发"),
+        Metric("liandong_deliveries_total", "counter", ("outcome",), "推送次数，按结果"),
+        Metric("liandong_delivery_seconds", "histogram", (), "一次推送的耗时（秒）", _FAST),
+        Metric("liandong_endpoints", "gauge", ("state",), "推送端点数，按状态"),
         Metric("liandong_feed_readers", "gauge", ("feed",), "正在读取或等待的订阅者数"),
         Metric("liandong_filed_to_seen_seconds", "histogram", (), "从立案到对方可见的时间（秒）", _HOPS),
         Metric("liandong_alarms", "gauge", ("kind",), "当前告警数，按种类"),
@@ -267,6 +270,15 @@ class Metrics:
     def escalated(self, level: int, late: bool) -> None:
         """A clock reached this level, late where the system was down at its time."""
         self._counter("liandong_escalations_total", str(level), str(late).lower()).inc()
+
+    def delivery(self, outcome: str, seconds: float) -> None:
+        """A webhook was tried once, with this outcome."""
+        self._counter("liandong_deliveries_total", outcome).inc()
+        self._histogram("liandong_delivery_seconds").observe(seconds)
+
+    def endpoints(self, state: str, count: int) -> None:
+        """So many endpoints are in a state."""
+        self._gauge("liandong_endpoints", state).set(count)
 
     @contextmanager
     def reading(self, feed: str) -> Iterator[None]:

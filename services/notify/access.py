@@ -15,6 +15,8 @@ from libs.common.permit import Actor, Permit, Role, Rule, granted, judge, only
 ADDRESSEE = "addressee"
 #: The agency that must act by a clock, and the one that waits for it.
 OBLIGOR, AWAITING = "obligor", "awaiting"
+#: The agency whose endpoint it is.
+OWNER = "owner"
 #: An agency that is registered with the county.
 MEMBER = "member"
 #: The office of the joint meeting.
@@ -22,6 +24,7 @@ COORDINATING = "coordinating"
 #: A service or an operator of this installation; related to no notice.
 INSTALLATION = "installation"
 
+INTEGRATOR = Role.INTEGRATOR
 HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
 COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.OPERATOR, Role.SERVICE
 OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
@@ -36,6 +39,13 @@ _WITNESSES = {
 
 #: What everybody of the county may know, and who keeps the installation.
 _PUBLIC = {MEMBER: OFFICIALS, INSTALLATION: frozenset({OPERATOR, SERVICE})}
+#: Whoever keeps an agency's endpoints sees all of them; an operator sees how they do, and not where they are.
+_READS_ENDPOINT = {OWNER: frozenset({INTEGRATOR, AUDITOR}), INSTALLATION: frozenset({OPERATOR})}
+
+
+def _keeping(zh: str, seen_by: str = "endpoint.read") -> Rule:
+    return Rule(zh, only(OWNER, INTEGRATOR), seen_by=seen_by)
+
 
 RULES: Mapping[str, Rule] = {
     "inbox.read": Rule("查看收件箱", only(MEMBER, *OFFICIALS)),
@@ -63,6 +73,20 @@ RULES: Mapping[str, Rule] = {
     "supervision.read": Rule("查看督办函", _OVERSEEN),
     "supervision.reply": Rule("反馈督办", only(ADDRESSEE, HANDLER, APPROVER), seen_by="supervision.read"),
     "supervision.judge": Rule("审查反馈", only(COORDINATING, COORDINATOR), seen_by="supervision.read"),
+    "endpoint.register": Rule("登记推送端点", only(MEMBER, INTEGRATOR), open=True),
+    "endpoint.read": Rule(
+        "查看推送端点", _READS_ENDPOINT, personal=frozenset({"url"}), clear_to=frozenset({OWNER})
+    ),
+    "endpoint.change": _keeping("变更推送端点"),
+    "endpoint.remove": _keeping("删除推送端点"),
+    "endpoint.rotate": _keeping("更换推送密钥"),
+    "endpoint.verify": _keeping("验证推送端点"),
+    "endpoint.test": _keeping("试推送"),
+    "endpoint.enable": _keeping("启用推送端点"),
+    "endpoint.disable": _keeping("停用推送端点"),
+    "endpoint.recover": _keeping("补送"),
+    "delivery.read": Rule("查看推送情况", _READS_ENDPOINT),
+    "delivery.retry": _keeping("重新推送", seen_by="delivery.read"),
     "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
     "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
     "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),

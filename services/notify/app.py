@@ -6,17 +6,21 @@ from fastapi import FastAPI
 
 from libs.common import edge
 from libs.common.contracts.event import CATALOGUE
+from libs.common.outgoing.client import Outgoing
 from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
 from libs.common.web import application, operations
 from services.notify import access
 from services.notify.calendars import api as calendars
 from services.notify.calendars import loads as years
+from services.notify.channels import api as webhooks
+from services.notify.channels import loads as endpoints
+from services.notify.channels import reacts as pushing
+from services.notify.channels.runs import Courier
 from services.notify.clocks import api as clocks
 from services.notify.clocks import loads as clock_loads
-from services.notify.clocks import reacts as time
+from services.notify.clocks import reacts as timing
 from services.notify.clocks.runs import Runner
-from services.notify.clocks.tables import Reached
 from services.notify.escalation import api as escalation
 from services.notify.escalation import loads as policies
 from services.notify.inbox import api as inbox
@@ -33,6 +37,7 @@ ROUTERS = (
     supervision.router,
     escalation.router,
     clocks.router,
+    webhooks.router,
 )
 
 
@@ -42,14 +47,15 @@ def hears(fallback: str | None) -> edge.Hears:
     `fallback` receives what the route table cannot place.
     """
     table = loads.table()
-    telling = reacts.reactions(table, fallback=fallback)
-    timing = time.reactions(clock_loads.table())
-    both = {type_: telling[type_].beside(timing[type_]) for type_ in telling.keys() & timing.keys()}
     return edge.Hears(
         group="notify",
         topics=(topic("cases"), topic("notify"), topic("sharing")),
-        reactions={**telling, **timing, **both},
-        otherwise=reacts.otherwise(table, fallback=fallback),
+        reactions=edge.together(
+            reacts.reactions(table, fallback=fallback),
+            timing.reactions(clock_loads.table()),
+            dict.fromkeys(CATALOGUE, pushing.REACTION),
+        ),
+        otherwise=reacts.otherwise(table, fallback=fallback).beside(pushing.REACTION),
         catalogue=CATALOGUE,
     )
 
@@ -64,13 +70,32 @@ def create(parts: Parts) -> FastAPI:
         for type_, count in (await loads.unroutable(read)).items():
             parts.metrics.unroutable(type_, count)
         parts.metrics.obligations(await clock_loads.lights(read, parts.clock.now()))
+        for state, count in (await endpoints.states(read)).items():
+            parts.metrics.endpoints(state, count)
 
-    def told(reached: Reached) -> None:
-        parts.metrics.escalated(reached.level, reached.late)
-
-    every = parts.settings.poll_seconds
-    runner = Runner(parts.store, parts.clock, parts.leased("clocks"), every=every, told=told)
-    loops = parts.loops(heard, measure=measure, others={"clocks": runner.run})
+    runner = Runner(
+        parts.store,
+        parts.clock,
+        parts.leased("clocks"),
+        every=parts.settings.poll_seconds,
+        told=lambda reached: parts.metrics.escalated(reached.level, reached.late),
+    )
+    outgoing = Outgoing(parts.settings.webhook_policy)
+    courier = Courier(
+        parts.store,
+        parts.clock,
+        parts.leased("courier"),
+        outgoing,
+        parts.keyring.webhooks,
+        slots=parts.settings.webhook_slots,
+        told=parts.metrics.delivery,
+    )
+    loops = parts.loops(
+        heard,
+        told=lambda report: courier.wake(),
+        measure=measure,
+        others={"clocks": runner.run, "courier": courier.run},
+    )
     app = application.compose(
         "联动 · 通知",
         settings=parts.settings,
@@ -82,6 +107,7 @@ def create(parts: Parts) -> FastAPI:
         lifespan=lambda app: loops.running(),
     )
     app.state.here, app.state.loops, app.state.end = parts.here(), loops, lambda: None
+    app.state.outgoing, app.state.courier = outgoing, courier
     return app
 
 

@@ -10,36 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from libs.common.audience import COORDINATING, OFFICIALS, OVERSEERS, READS
 from libs.common.permit import Actor, Permit, Role, Rule, granted, judge, only
 
-#: As what an agency came to a stream, see feeds.tables.Right; it stays that when others join.
-HOLDER, RECIPIENT, ADDRESSEE = "holder", "recipient", "addressee"
-#: What every agency of the county is to an entry of the register.
-COUNTY = "county"
 #: What an agency is to its own line of the picture.
 OWN = "own"
 #: An agency that is registered with the county.
 MEMBER = "member"
-#: The office of the joint meeting.
-COORDINATING = "coordinating"
 #: A service or an operator of this installation; related to no entry.
 INSTALLATION = "installation"
 
-HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
-COORDINATOR, AUDITOR, OPERATOR, SERVICE = Role.COORDINATOR, Role.AUDITOR, Role.OPERATOR, Role.SERVICE
-OFFICIALS = frozenset({HANDLER, APPROVER, REGISTRAR, COORDINATOR, AUDITOR})
-#: Who reads a case at an agency that is party to it; the same as in `cases`.
-READERS = frozenset({HANDLER, APPROVER, AUDITOR})
-OVERSEERS = frozenset({COORDINATOR, AUDITOR})
+OPERATOR, SERVICE = Role.OPERATOR, Role.SERVICE
 
-
-_READS_ENTRY: Mapping[str, frozenset[Role]] = {
-    HOLDER: READERS,
-    RECIPIENT: READERS,
-    ADDRESSEE: OFFICIALS,
-    COUNTY: OFFICIALS,
-    COORDINATING: OVERSEERS,
-}
 _WITNESSES: Mapping[str, frozenset[Role]] = {
     COORDINATING: OVERSEERS,
     INSTALLATION: frozenset({OPERATOR, SERVICE}),
@@ -48,7 +30,7 @@ _WITNESSES: Mapping[str, frozenset[Role]] = {
 RULES: Mapping[str, Rule] = {
     "feed.list": Rule("查看订阅源", only(MEMBER, *OFFICIALS)),
     "feed.read": Rule("读取订阅源", only(MEMBER, *OFFICIALS)),
-    "entry.read": Rule("查看一条记录", _READS_ENTRY),
+    "entry.read": Rule("查看一条记录", READS),
     "picture.read": Rule("查看协同态势", {OWN: OFFICIALS, COORDINATING: OVERSEERS}),
     "picture.rebuild": Rule("重建协同态势", only(INSTALLATION, OPERATOR), open=True),
     "rebuild.read": Rule("查看重建进度", only(INSTALLATION, OPERATOR)),

@@ -51,10 +51,10 @@ class Told:
 
 
 async def tell(app: ASGIApp, ask: Ask, authorization: bytes | None) -> Told:
-    """Send it with this Authorization header, byte for byte; every POST has its own Idempotency-Key."""
+    """Send it with this Authorization header, byte for byte; every write has its own Idempotency-Key."""
     headers = {"host": "service", **ask.headers}
     content = b"" if ask.body is None else orjson.dumps(ask.body)
-    if ask.method == "POST":
+    if ask.method not in ("GET", "HEAD"):
         headers.setdefault("idempotency-key", f"asked-{next(_keys)}")
     if content:
         headers |= {"content-type": "application/json", "content-length": str(len(content))}

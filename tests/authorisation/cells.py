@@ -78,7 +78,7 @@ class Cell:
         body = _BODIES[operation.path](self) if operation.path in _BODIES else {}
         stale = self.verdict.answer == "may" and operation.path not in _HELD_UP
         version = STALE if stale else f'"{self.thing.case.seq}"' if self.thing.case else ""
-        return Ask("POST", path, body=body, headers={"if-match": version} if version else {})
+        return Ask(operation.method, path, body=body, headers={"if-match": version} if version else {})
 
     def __str__(self) -> str:
         relations = "+".join(sorted(self.relations)) or "nothing"
@@ -239,6 +239,12 @@ _BODIES: Mapping[str, Callable[[Cell], Any]] = {
         "proposed_agency": cell.world.qinghe.office.id,
     },
     "/v1/inbox/receipts": _a_batch,
+    "/v1/endpoints": lambda cell: {"name": "业务系统", "url": "https://hook.invalid/"},
+    "/v1/endpoints/{endpoint}": lambda cell: (
+        {"name": "别的系统"} if cell.operation.method == "PATCH" else None
+    ),
+    "/v1/endpoints/{endpoint}/verification": lambda cell: {"token": cell.world.token(cell.thing.key)},
+    "/v1/endpoints/{endpoint}/recover": lambda cell: {"since": "2026-01-01T00:00:00+08:00"},
     "/v1/routes/check": lambda cell: {"route": []},
     "/v1/redrives": lambda cell: {"dry_run": True},
 }

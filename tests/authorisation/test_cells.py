@@ -26,6 +26,9 @@ RELATIONS = {
     "{officer}": ("own", ""),
     "/events/{id}": ("party", "addressee", "county", ""),
     "/explain": ("told", ""),
+    "{endpoint}": ("owner", ""),
+    "{message}": ("owner", ""),
+    "{delivery}": ("owner", ""),
 }
 
 

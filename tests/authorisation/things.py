@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -102,6 +102,28 @@ def cases(world: World, agency: str) -> Iterator[Thing]:
 def notices(world: World, agency: str) -> Iterator[Thing]:
     for notice in world.notices:
         yield _notice(notice, agency)
+
+
+def endpoints(world: World, agency: str) -> Iterator[Thing]:
+    for one in world.endpoints:
+        own = frozenset({"owner"} if one.agency == agency else ())
+        key = world.qinghe.short(one.agency)
+        yield Thing(
+            f"the endpoint of {key}",
+            {"endpoint": one.id},
+            relations=own,
+            personal=frozenset({("url", one.agency)}),
+        )
+
+
+def some_endpoints(world: World, agency: str, *, name: str = "endpoint") -> Iterator[Thing]:
+    """Its own, and one of another; or the challenge that was sent there, or the attempt to send it."""
+    found = list(endpoints(world, agency))
+    own = [thing for thing in found if thing.relations]
+    for thing in (*own, *[other for other in found if not other.relations][:1]):
+        message = world.challenges[thing.key]
+        ids = {"endpoint": thing.key, "message": message, "delivery": f"{message}.1"}
+        yield replace(thing, ids={name: ids[name]})
 
 
 def lines(world: World, agency: str) -> Iterator[Thing]:
@@ -248,6 +270,15 @@ _TRIED: Mapping[str, Things] = {
     "/v1/notices/{notice}/receipt": some_notices,
     "/v1/receipts/{receipt}": receipts,
     "/v1/explain": questions,
+    "/v1/endpoints/{endpoint}": some_endpoints,
+    "/v1/endpoints/{endpoint}/secret/rotate": some_endpoints,
+    "/v1/endpoints/{endpoint}/verification": some_endpoints,
+    "/v1/endpoints/{endpoint}/test": some_endpoints,
+    "/v1/endpoints/{endpoint}/enable": some_endpoints,
+    "/v1/endpoints/{endpoint}/disable": some_endpoints,
+    "/v1/endpoints/{endpoint}/recover": some_endpoints,
+    "/v1/messages/{message}/deliveries": partial(some_endpoints, name="message"),
+    "/v1/deliveries/{delivery}/retry": partial(some_endpoints, name="delivery"),
     "/v1/feeds/{feed}": feeds,
     "/v1/feeds/{feed}/events/{id}": some_entries,
     "/v1/picture/townships/{code}": partial(some_lines, "code"),

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,6 +20,8 @@ from libs.common.clock import Clock, day_of
 from libs.common.contracts.notify import NoticeReceived
 from libs.common.law import codes
 from libs.common.permit import Role
+from services.notify.channels import rules as webhooks
+from services.notify.channels.tables import Delivery, Endpoint, Message
 from services.notify.inbox.tables import Notice, Receipt
 from services.sharing.feeds.tables import LogEntry
 from tests.worlds import cast
@@ -119,6 +122,9 @@ class World:
     grants: list[str] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
+    endpoints: list[Endpoint] = field(default_factory=list)
+    #: The message by which each endpoint is to be proved.
+    challenges: dict[str, str] = field(default_factory=dict)
     log: list[LogEntry] = field(default_factory=list)
     rebuild: str = ""
     _by_id: dict[str, Notice] = field(default_factory=dict)
@@ -144,6 +150,11 @@ class World:
         """The case with this stream."""
         return self._by_stream.get(stream)
 
+    def token(self, endpoint: str) -> str:
+        """What was sent to the endpoint, and would prove it."""
+        (found,) = (one for one in self.endpoints if one.id == endpoint)
+        return webhooks.token_of(self.county.parts["notify"].keyring.webhooks, found)
+
     def notice(self, id_: str) -> Notice:
         """The notice with this id."""
         return self._by_id[id_]
@@ -160,6 +171,8 @@ class World:
         async with self.county.parts["notify"].store.reading() as read:
             self.notices = list(await read.all(Notice))
             self.receipts = list(await read.all(Receipt))
+            self.endpoints = sorted(await read.all(Endpoint), key=lambda one: one.id)
+            self.challenges = {message.endpoint: message.id for message in await read.all(Message)}
         async with self.county.parts["sharing"].store.reading() as read:
             self.log = sorted(await read.all(LogEntry), key=lambda entry: entry.position)
         self._by_id = {notice.id: notice for notice in self.notices}
@@ -170,6 +183,7 @@ async def build(county: County) -> World:
     """Fill an empty county, whose loops run, and take down what was made of it."""
     world = World(county, qinghe.load())
     await _register(world)
+    await _subscribe(world)
     clerk = Clerk(world)
     await _crossings(world, clerk)
     await _stages(world, clerk)
@@ -179,6 +193,26 @@ async def build(county: County) -> World:
     await county.quiet()
     await world.look()
     return world
+
+
+async def _subscribe(world: World) -> None:
+    """Every agency has an endpoint at an address that nobody has, and its challenge was tried there once."""
+    for agency in world.agencies:
+        integrator = world.county.ask("notify", agency.id, Role.INTEGRATOR)
+        url = f"https://hook.invalid/{canary('url', agency.id)}"
+        await until(partial(_is_registered, integrator, {"name": "业务系统", "url": url}))
+    store = world.county.parts["notify"].store
+
+    async def tried() -> bool:
+        async with store.reading() as read:
+            return len({one.message for one in await read.all(Delivery)}) == len(world.agencies)
+
+    await until(tried)
+
+
+async def _is_registered(integrator: httpx.AsyncClient, endpoint: Any) -> bool:
+    """Once `notify` has heard of the agency."""
+    return (await integrator.post("/v1/endpoints", json=endpoint)).status_code == 201
 
 
 async def _sign(world: World) -> None:

@@ -58,7 +58,8 @@ class Caller:
         """The newest version, where it must have been seen; else everything would only be stale."""
         if 428 not in self._call.statuses:
             return {}
-        thing = self._address.decode().rpartition("/")[0]
+        address = self._address.decode()
+        thing = address if self._call.method == "PATCH" else address.rpartition("/")[0]
         headers = {"authorization": f"Bearer {self._token}"}
         return {"if-match": (await self._client.get(thing, headers=headers)).headers["etag"].encode()}
 

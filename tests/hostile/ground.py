@@ -13,6 +13,7 @@ import httpx
 from libs.common.permit import Role
 from libs.common.settings import Name
 from libs.common.web import tokens
+from services.notify.channels import rules as webhooks
 from tests.worlds import cast
 from tests.worlds.deployment import County, on_embedded, until
 
@@ -120,8 +121,15 @@ async def prepared(directory: Path) -> AsyncIterator[Ground]:
     """A county in which a case was filed, one offered, one accepted, and its notices received or not."""
     async with on_embedded(directory) as county:
         known = await _filled(county)
-        meant = {"township": {"code": cast.PLACE}, "read_rebuild": {"id": known["id"][1]}}
+        meant = {
+            "township": {"code": cast.PLACE},
+            "read_rebuild": {"id": known["id"][1]},
+            "remove_endpoint": {"endpoint": known["endpoint"][1]},
+        }
         yield Ground(county, known, meant)
+
+
+_AN_ENDPOINT = {"name": "业务系统", "url": "https://hook.invalid/"}
 
 
 async def _filled(county: County) -> Mapping[str, Sequence[str]]:
@@ -134,12 +142,18 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
     office = county.ask("sharing", cast.OFFICE, *PEOPLE)
     rebuild = str((await office.post("/v1/rebuilds", json={})).json()["id"])
     await county.drain()
+    inbox = county.ask("notify", cast.TOWNSHIP, *PEOPLE)
+    endpoints = [await cast.post(inbox, "/v1/endpoints", _AN_ENDPOINT) for _ in range(2)]
+    message = webhooks.challenge_id(endpoints[0]["id"], 1)
     async with county.running():
         await until(lambda: _is_done(office, rebuild))
-    inbox = county.ask("notify", cast.TOWNSHIP, *PEOPLE)
+        await until(lambda: _was_tried(inbox, message))
     notices = [str(one["id"]) for one in (await inbox.get("/v1/inbox")).json()["data"]]
     receipt = (await cast.post(inbox, f"/v1/notices/{notices[-1]}/receipt", {}))["receipt"]["receipt"]
     return {
+        "endpoint": [str(one["id"]) for one in endpoints],
+        "message": [message],
+        "delivery": [f"{message}.1"],
         "case": [plain, offered, crossed],
         "transfer": [transfer, accepted],
         "grant": [grant],
@@ -152,6 +166,10 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
         "feed": ["all", "cases"],
         "id": ["1", rebuild],
     }
+
+
+async def _was_tried(inbox: httpx.AsyncClient, message: str) -> bool:
+    return bool((await inbox.get(f"/v1/messages/{message}/deliveries")).json()["data"])
 
 
 async def _is_done(office: httpx.AsyncClient, rebuild: str) -> bool:

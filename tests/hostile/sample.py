@@ -30,7 +30,10 @@ NAMED: Mapping[str, Any] = {
     "proposed_agency": cast.DEPARTMENT,
     "stream": "case/1",
     "territory": cast.PLACE,
+    "since": "2026-01-01T00:00:00+08:00",
     "to_agency": cast.DEPARTMENT,
+    "token": "A" * 32,
+    "url": "https://hook.invalid/",
 }
 #: Where an operation means something of its own by a field, or needs one that its schema lets be left out.
 MEANT: Mapping[str, Mapping[str, Any]] = {

@@ -221,4 +221,6 @@ def test_every_operation_answers_what_its_description_says(
     for call in prepared_apart[0].calls(service):
         # Without parameters there is one way to ask.
         least = min(AT_LEAST, EXAMPLES) if call.said.get("parameters") else 1
+        # What was removed is not removed again: schemathesis makes fewer cases of that.
+        least = least // 2 if call.method == "DELETE" else least
         assert played.cases[f"{call.method} {call.path}"] >= least, call.id

@@ -32,8 +32,11 @@ OPEN = health.OPEN | {"/openapi.json", "/docs", "/docs/start.js", "/docs/assets"
 #: What a token of a person may carry.
 PEOPLE = tuple(role for role in Role if role is not Role.SERVICE)
 
+#: Methods of routes that write.
+WRITES = frozenset({"POST", "PATCH", "DELETE"})
+
 #: Actions that move a state which the caller must have seen (ADR 0016).
-CONDITIONAL = {"case.move", "transfer.offer"}
+CONDITIONAL = {"case.move", "transfer.offer", "endpoint.change"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ async def test_every_rule_is_for_something_that_can_be_done(service: Composed) -
 
 
 async def test_what_writes_declares_a_deed_and_what_reads_a_question(service: Composed) -> None:
-    kinds = {frozenset({"POST"}): Does, frozenset({"PUT"}): Does, frozenset({"GET"}): Asks}
+    kinds = {frozenset({method}): Does for method in WRITES} | {frozenset({"GET"}): Asks}
     odd = [
         f"{route.methods} {route.path}"
         for route in service.guarded()
@@ -126,11 +129,11 @@ async def test_a_stranger_without_a_token_gets_no_further_than_401(service: Comp
     assert {answer.status_code for answer in answers} == {401}
 
 
-async def test_a_post_without_an_idempotency_key_is_422_before_anything_else(service: Composed) -> None:
-    posts = [route for route in service.guarded() if "POST" in (route.methods or ())]
-    assert posts
+async def test_a_write_without_an_idempotency_key_is_422_before_anything_else(service: Composed) -> None:
+    writes = [route for route in service.guarded() if WRITES & (route.methods or set())]
+    assert writes
     async with service.client(*PEOPLE) as caller:
-        answers = {route.path: await caller.request(*asked(route)) for route in posts}
+        answers = {route.name: await caller.request(*asked(route)) for route in writes}
     assert {answer.status_code for answer in answers.values()} == {422}
     codes = {answer.json()["errors"][0]["code"] for answer in answers.values()}
     assert codes == {"idempotency-key"}

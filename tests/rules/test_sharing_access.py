@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.common import errors
+from libs.common import audience, errors
 from libs.common.permit import Actor, Role
 from services.sharing import access
 from services.sharing.access import Situation
@@ -17,12 +17,12 @@ def related(*relations: str, coordinates: bool = False) -> Situation:
 SITUATIONS = {
     "stranger": Situation(),
     #: Registered, and a right was given to the code, which must open nothing.
-    "unregistered": Situation(relations=frozenset({access.HOLDER, access.COUNTY, access.OWN})),
+    "unregistered": Situation(relations=frozenset({audience.HOLDER, audience.COUNTY, access.OWN})),
     "member": related(),
-    "holder": related(access.HOLDER),
-    "recipient": related(access.RECIPIENT),
-    "addressee": related(access.ADDRESSEE),
-    "county": related(access.COUNTY),
+    "holder": related(audience.HOLDER),
+    "recipient": related(audience.RECIPIENT),
+    "addressee": related(audience.ADDRESSEE),
+    "county": related(audience.COUNTY),
     "own": related(access.OWN),
     "office": related(coordinates=True),
 }
@@ -96,7 +96,7 @@ def test_an_operator_who_also_handles_cases_sees_what_a_handler_sees() -> None:
 
 def test_the_office_sees_as_a_party_what_concerns_itself() -> None:
     handler = Actor("zhang", "A", frozenset({Role.HANDLER}))
-    assert answer(handler, "entry.read", related(access.RECIPIENT, coordinates=True)) == "y"
+    assert answer(handler, "entry.read", related(audience.RECIPIENT, coordinates=True)) == "y"
 
 
 def answer(actor: Actor, action: str, situation: Situation) -> str:

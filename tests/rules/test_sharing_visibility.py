@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from libs.common import edge
+from libs.common import audience, edge
 from libs.common.change import Change, Write
 from libs.common.clock import Clock
 from libs.common.contracts import cases as said
@@ -18,7 +18,6 @@ from libs.common.contracts.sharing import PictureRebuilt
 from libs.common.log import envelope
 from libs.common.log.seam import Record
 from libs.common.store.reading import Known
-from services.sharing import access
 from services.sharing.feeds import rules
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right
 from services.sharing.picture import reacts
@@ -61,7 +60,7 @@ class Heard:
     def seen_by(self, agency: str) -> list[str]:
         """The events that the agency has any relation to."""
         own = [r for r in self.kept(Right) if isinstance(r, Right) and r.agency == agency]
-        return [entry.event_id for entry in self.log if rules.relations(entry, own)]
+        return [entry.event_id for entry in self.log if audience.relations(entry, own)]
 
 
 def numbers(ids: Sequence[str]) -> str:
@@ -140,7 +139,11 @@ def test_a_right_says_as_what_an_agency_came_to_the_stream(case: CaseTold) -> No
     heard = Heard.of([case.clue(), case.offered(DEPARTMENT), case.noticed(DEPARTMENT, 2)])
     relations = {(r.agency, r.relation) for r in heard.kept(Right) if isinstance(r, Right)}
     assert relations == {(TOWNSHIP, "holder"), (DEPARTMENT, "recipient"), (DEPARTMENT, "addressee")}
-    assert {relation for _, relation in relations} == {access.HOLDER, access.RECIPIENT, access.ADDRESSEE}
+    assert {relation for _, relation in relations} == {
+        audience.HOLDER,
+        audience.RECIPIENT,
+        audience.ADDRESSEE,
+    }
 
 
 def test_a_notice_is_for_its_agency_and_the_receipt_for_all_who_saw_what_it_tells_of(case: CaseTold) -> None:
@@ -175,7 +178,7 @@ def test_events_of_the_register_are_for_every_agency() -> None:
 @pytest.mark.parametrize("type_", sorted(CATALOGUE))
 def test_only_the_register_is_for_everybody(type_: str) -> None:
     registers = {"agency", "officer", "power", "grant"}
-    assert rules.is_of_county(type_) == (type_.split(".")[1] in registers)
+    assert audience.is_of_county(type_) == (type_.split(".")[1] in registers)
 
 
 class Rumour:
@@ -238,7 +241,7 @@ def test_word_of_anything_else_waits_for_nothing(about: str, event: str) -> None
         key="",
         signature="",
     )
-    assert rules.told_of(received) is None
+    assert audience.told_of(received) is None
 
 
 def test_a_stub_shows_its_position_and_nothing_else() -> None:

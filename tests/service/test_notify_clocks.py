@@ -37,7 +37,7 @@ YEAR_2027 = {
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     """It is Monday, 2 November 2026, ten o'clock."""
     async with a_desk(tmp_path) as made:
-        made.moves("2026-11-02T10:00")
+        made.clock.set("2026-11-02T10:00")
         await made.hears(*Speaker(clock=made.clock).agencies(OFFICE, COUNTY, TOWNSHIP, DEPARTMENT, OTHER))
         await made.settles()
         yield made
@@ -127,7 +127,7 @@ async def test_an_offer_is_signed_for_by_the_end_of_the_next_working_day(desk: D
 
 async def test_a_receipt_ends_one_clock_and_starts_the_next(desk: Desk, cases: Speaker) -> None:
     await say(desk, cases, an_offer())
-    desk.moves("2026-11-03T16:00")
+    desk.clock.set("2026-11-03T16:00")
     await sign(desk, DEPARTMENT)
     assert (await clock(desk, "col.sign"))["state"] == "met"
     accept_by = await clock(desk, "col.accept")
@@ -262,9 +262,9 @@ async def test_what_was_done_late_stays_late(desk: Desk, cases: Speaker) -> None
 async def test_a_clock_into_a_year_without_a_calendar_is_provisional_and_moves_when_it_comes(
     desk: Desk, cases: Speaker
 ) -> None:
-    desk.moves("2026-12-30T10:00")
+    desk.clock.set("2026-12-30T10:00")
     await say(desk, cases, an_offer())
-    desk.moves("2026-12-31T10:00")
+    desk.clock.set("2026-12-31T10:00")
     await sign(desk, DEPARTMENT)
     before = await clock(desk, "col.accept")
     assert (before["provisional"], before["due_on"]) == (True, "2027-01-06")
@@ -288,7 +288,7 @@ async def test_a_calendar_that_changes_nothing_tells_nothing(desk: Desk, cases: 
 
 
 async def test_over_the_spring_festival_a_working_saturday_counts(desk: Desk, cases: Speaker) -> None:
-    desk.moves("2026-02-13T10:00")
+    desk.clock.set("2026-02-13T10:00")
     await say(desk, cases, an_offer())
     assert (await clock(desk, "col.sign"))["due_on"] == "2026-02-14"
 

@@ -25,7 +25,7 @@ LETTER = {
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with a_desk(tmp_path) as made:
-        made.moves("2026-11-02T10:00")
+        made.clock.set("2026-11-02T10:00")
         await made.hears(*Speaker(clock=made.clock).agencies(OFFICE, COUNTY, TOWNSHIP, DEPARTMENT, OTHER))
         await made.settles()
         yield made

@@ -19,6 +19,7 @@ def test_keys_are_made_at_first_run_and_kept(tmp_path: Path) -> None:
         "jwks.json",
         "seal.pem",
         "tokens.pem",
+        "webhooks.pem",
     ]
 
 
@@ -29,6 +30,7 @@ def test_a_new_key_leaves_the_old_ones_public_half(tmp_path: Path) -> None:
     assert {key["kid"] for key in new.jwks["keys"]} == {
         old.seal.key_id,
         old.tokens.key_id,
+        old.webhooks.key_id,
         new.seal.key_id,
     }
 
@@ -47,3 +49,9 @@ def test_a_seal_shows_nothing_of_its_secret(tmp_path: Path) -> None:
     key = seal.Seal.at(tmp_path / "seal.pem")
     assert repr(key) == f"Seal({key.key_id})"
     assert "PRIVATE" in (tmp_path / "seal.pem").read_text()
+
+
+def test_what_is_derived_is_the_same_for_the_same_purpose_alone(tmp_path: Path) -> None:
+    key, other = (seal.Seal.at(tmp_path / name) for name in ("a.pem", "b.pem"))
+    assert key.derive("one") == seal.Seal.at(tmp_path / "a.pem").derive("one")
+    assert len({key.derive("one"), key.derive("two"), other.derive("one")}) == 3

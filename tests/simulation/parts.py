@@ -59,7 +59,7 @@ class Databases:
         #: A process needs settings and keys, and these routes read neither.
         self.settings = Settings(data=Path("nowhere"))
         seal = Seal(Ed25519PrivateKey.generate())
-        self.keyring = Keyring(seal, tokens=seal, jwks={})
+        self.keyring = Keyring(seal, tokens=seal, webhooks=seal, jwks={})
 
     def close(self) -> None:
         self.source.close()

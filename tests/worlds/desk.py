@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ from libs.common.law import codes
 from libs.common.log import envelope
 from libs.common.log.seam import Partition, Record
 from libs.common.loops.lease import Leased
+from libs.common.outgoing.client import Outgoing
+from libs.common.outgoing.targets import Policy
 from libs.common.permit import Actor, Role
 from libs.common.seal import Keyring
 from libs.common.settings import Settings
+from libs.common.store import migrate
+from libs.common.store.postgres import PostgresEngine
 from libs.common.store.schema import JournalEntry
 from libs.common.store.sqlite import SqliteEngine, connected
 from libs.common.store.store import Store
@@ -31,6 +36,7 @@ from libs.common.telemetry import Metrics
 from libs.common.web import application, tokens
 from libs.common.web.asked import Here
 from services.notify import app as notify
+from services.notify.channels.runs import Courier
 from services.notify.clocks.runs import Runner
 from services.notify.migrations import METADATA
 from services.notify.routing.tables import Addressee
@@ -51,6 +57,9 @@ NAMES = {
 }
 _KINDS: Mapping[str, AgencyKind] = {TOWNSHIP: "township", COUNTY: "government"}
 TOPIC = "liandong.cases.v1"
+
+#: Where webhooks of tests may go.
+NEARBY = Policy((ipaddress.ip_network("127.0.0.0/8"),), ports=frozenset(range(1, 65536)), plain=True)
 
 _numbers = itertools.count(1)
 
@@ -88,6 +97,22 @@ def an_addressee(code: str) -> Addressee:
     return Addressee(
         agency=code, name=NAMES.get(code, code), kind=agency.kind, coordinates=agency.coordinates
     )
+
+
+class Hands(Clock):
+    """A clock that a test sets, or puts forward."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self.forward = timedelta()
+        self._file_of_hands = file
+
+    def now(self) -> datetime:
+        return super().now() + self.forward
+
+    def set(self, now: str) -> None:
+        """It is that time in China now."""
+        self._file_of_hands.write_text(datetime.fromisoformat(now).replace(tzinfo=SHANGHAI).isoformat())
 
 
 @dataclass
@@ -148,14 +173,20 @@ class Desk:
     """The service: what was said reaches it by `hears`, people by `client`."""
 
     store: Store
-    clock: Clock
+    clock: Hands
     app: application.App
     issuer: tokens.Issuer
     hearing: edge.Hears
     keyring: Keyring
     runner: Runner
-    hands: Path  #: the file that moves the clock
+    courier: Courier
+    outgoing: Outgoing
     heard: int = 0  #: how far it has heard its own journal
+
+    async def deliver(self) -> None:
+        """Let the courier send until nothing more is due."""
+        while await self.courier.once():
+            await self.courier.settled()
 
     async def hears(self, *records: Record) -> edge.Report:
         """One batch through the event edge, as a consumer gives it."""
@@ -181,15 +212,10 @@ class Desk:
 
     async def passes(self, now: str) -> None:
         """It is that time in China now, and clocks do what is due."""
-        self.moves(now)
+        self.clock.set(now)
         while await self.runner.once():
             pass
         await self.settles()
-
-    def moves(self, now: str) -> None:
-        """It is that time in China now."""
-        moment = datetime.fromisoformat(now).replace(tzinfo=SHANGHAI)
-        self.hands.write_text(moment.isoformat())
 
     def client(self, agency: str, *roles: Role, person: str = "zhang") -> httpx.AsyncClient:
         """A caller with a token, by default a handler's."""
@@ -219,18 +245,31 @@ def key() -> dict[str, str]:
     return {"idempotency-key": f"key-{next(_numbers)}"}
 
 
-@asynccontextmanager
-async def a_desk(
-    directory: Path, *, fallback: str | None = None, known: Sequence[str] = ()
-) -> AsyncIterator[Desk]:
-    """A desk that knows these agencies."""
-    settings = Settings(data=directory, default_agency=fallback)
-    file = directory / "notify.db"
+def _sqlite(file: Path) -> SqliteEngine:
     database = connected(file)
     METADATA.create_all(database)
     database.dispose()
-    clock = Clock(directory / "clock")
-    store, keyring = Store(SqliteEngine(file)), Keyring.at(settings.key_directory)
+    return SqliteEngine(file)
+
+
+@asynccontextmanager
+async def a_desk(
+    directory: Path,
+    *,
+    fallback: str | None = None,
+    known: Sequence[str] = (),
+    postgres: str | None = None,
+    **courier: Any,
+) -> AsyncIterator[Desk]:
+    """A desk that knows these agencies; its webhooks may reach this machine's loopback.
+
+    It stands on SQLite, or on the empty database at the address `postgres`.
+    """
+    settings = Settings(data=directory, default_agency=fallback)
+    if postgres:
+        await migrate.upgrade(postgres, "notify")
+    store = Store(PostgresEngine(postgres) if postgres else _sqlite(directory / "notify.db"))
+    clock, keyring = Hands(directory / "clock"), Keyring.at(settings.key_directory)
     hearing = notify.hears(settings.default_agency)
     app = application.compose(
         "测试",
@@ -243,8 +282,11 @@ async def a_desk(
     )
     app.state.here = Here(store, clock, settings, keyring)
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
-    runner = Runner(store, clock, Leased(store, "clocks", "the test"))
-    desk = Desk(store, clock, app, issuer, hearing, keyring, runner, directory / "clock")
+    outgoing = Outgoing(NEARBY)
+    carrier = Courier(store, clock, Leased(store, "courier", "desk"), outgoing, keyring.webhooks, **courier)
+    app.state.outgoing, app.state.courier = outgoing, carrier
+    runner = Runner(store, clock, Leased(store, "clocks", "desk"))
+    desk = Desk(store, clock, app, issuer, hearing, keyring, runner, carrier, outgoing)
     try:
         if known:
             await desk.hears(*Speaker().agencies(*known))

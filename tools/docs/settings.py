@@ -80,7 +80,14 @@ def _value(field: FieldInfo) -> str:
 
 
 def _kind(annotation: Any) -> str:
-    names = {str: "text", int: "integer", float: "number", Path: "path", SecretStr: "secret"}
+    names = {
+        str: "text",
+        int: "integer",
+        float: "number",
+        bool: "true or false",
+        Path: "path",
+        SecretStr: "secret",
+    }
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_kind(part) for part in get_args(annotation) if part is not NoneType)
     if get_origin(annotation) is Literal:

@@ -206,3 +206,59 @@ class SupervisionClosed(_Letter):
     """督办销号: the issuer is satisfied."""
 
     TYPE: ClassVar[str] = "liandong.supervision.closed.v1"
+
+
+#: What may be changed of an endpoint.
+Changed = Literal["name", "url", "subscription", "secret"]
+#: Why an endpoint is enabled, or no longer is.
+EnabledFor = Literal["verified", "owner"]
+DisabledFor = Literal["owner", "gone", "exhausted", "removed"]
+
+
+class _OfEndpoint(_Ours):
+    """An event of an endpoint: whose it is, and never where it is."""
+
+    endpoint: str
+    agency: str  #: whose endpoint it is
+
+
+class EndpointRegistered(_OfEndpoint):
+    """推送端点登记: nothing is sent before the agency has proved that the address is its own."""
+
+    TYPE: ClassVar[str] = "liandong.endpoint.registered.v1"
+
+
+class EndpointChanged(_OfEndpoint):
+    """推送端点变更: a new address must be proved again."""
+
+    TYPE: ClassVar[str] = "liandong.endpoint.changed.v1"
+    what: Changed
+
+
+class EndpointEnabled(_OfEndpoint):
+    """推送端点启用: webhooks are sent from now on, what has waited first."""
+
+    TYPE: ClassVar[str] = "liandong.endpoint.enabled.v1"
+    reason: EnabledFor
+
+
+class EndpointWarned(_OfEndpoint):
+    """推送端点将停用: it has failed without a break for this much of the time after which it is disabled."""
+
+    TYPE: ClassVar[str] = "liandong.endpoint.warned.v1"
+    percent: int
+
+
+class EndpointDisabled(_OfEndpoint):
+    """推送端点停用: nothing is sent any more; what is said meanwhile waits, but for who removed it."""
+
+    TYPE: ClassVar[str] = "liandong.endpoint.disabled.v1"
+    reason: DisabledFor
+
+
+class DeliveryFailed(_OfEndpoint):
+    """推送未达: a message was given up after all attempts; it can be sent again."""
+
+    TYPE: ClassVar[str] = "liandong.delivery.failed.v1"
+    message: str
+    event: str  #: the id of the event that it holds; empty for a test

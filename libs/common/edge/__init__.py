@@ -11,7 +11,7 @@ apply now becomes the rows of `parking`. What happens after `conflicts` is the s
 from libs.common.edge.commanding import Loaded, Outcome, Rendered, Request, Verb, command, scope
 from libs.common.edge.conflicts import PATIENCE
 from libs.common.edge.draining import MOST, drain, isolating
-from libs.common.edge.hearing import Broken, Hears, Leave, Reaction, Report, consume, fold
+from libs.common.edge.hearing import Broken, Hears, Leave, Reaction, Report, consume, fold, together
 from libs.common.edge.parking import reread, source_of
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "reread",
     "scope",
     "source_of",
+    "together",
 ]

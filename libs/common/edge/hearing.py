@@ -47,6 +47,15 @@ class Reaction:
         )
 
 
+def together(*every: Mapping[str, Reaction]) -> Mapping[str, Reaction]:
+    """The reactions of several chapters, by type: all that there are to a type, in this order."""
+    found: dict[str, Reaction] = {}
+    for reactions in every:
+        for type_, reaction in reactions.items():
+            found[type_] = found[type_].beside(reaction) if type_ in found else reaction
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Hears:
     """What one service hears: its consumer group, the topics, and a reaction per event type."""

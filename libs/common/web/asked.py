@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
@@ -120,8 +121,13 @@ class Doing(Asked):
         """An id that is the same for the same Idempotency-Key, for what stands before the answer does."""
         return str(uuid.uuid5(_NAMES, f"{noun} {edge.scope(self.actor, self._route)} {self._key}"))
 
-    async def do(self, verb: edge.Verb[S, B], body: B) -> Response:
-        """Send it through the command edge; the answer is the one that was stored."""
+    async def do(
+        self, verb: edge.Verb[S, B], body: B, *, once: Callable[[Any], Any] | None = None
+    ) -> Response:
+        """Send it through the command edge; the answer is the one that was stored.
+
+        `once` adds to its body what is said once and stored nowhere: who asks again does not get it.
+        """
         if verb.action != self.action:
             raise AssertionError(f"the route declares {self.action}, the verb is {verb.action}")
         request = edge.Request(
@@ -136,6 +142,9 @@ class Doing(Asked):
         )
         patience = self.here.settings.command_seconds
         outcome = await edge.command(self.here.store, verb, request, patience=patience)
+        if once and not outcome.replayed:
+            body_once = orjson.dumps(once(orjson.loads(outcome.answer.body)))
+            return _answered(outcome.answer._replace(body=body_once), replayed=False)
         return _answered(outcome.answer, replayed=outcome.replayed)
 
     async def replay(self) -> Response | None:
@@ -198,7 +207,7 @@ class Does:
     ) -> Doing:
         if idempotency_key is None or not _KEY.fullmatch(idempotency_key):
             raise errors.Malformed(
-                "每个 POST 请求都须带 Idempotency-Key 请求头（1 到 128 个可见 ASCII 字符）",
+                "每个写请求都须带 Idempotency-Key 请求头（1 到 128 个可见 ASCII 字符）",
                 errors=({"pointer": "", "code": "idempotency-key", "detail": "缺少或不合格式"},),
             )
         return Doing(http, actor, self.action, idempotency_key, _version(if_match), _reason(audit_reason))

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -102,6 +102,21 @@ def _coded(is_one: Callable[[str], bool], code: str, sentence: str) -> AfterVali
 
     return AfterValidator(check)
 
+
+def _instant(value: object) -> datetime:
+    try:
+        read = datetime.fromisoformat(value) if isinstance(value, str) and len(value) <= 40 else None
+        if read is not None and read.tzinfo is not None:
+            return read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("instant", "应为带时区的时间，例如 2026-03-02T09:30:00+08:00")
+
+
+#: An instant (RFC 3339), in UTC.
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 
 #: A day as YYYY-MM-DD.
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]

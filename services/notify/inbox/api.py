@@ -1,4 +1,4 @@
-"""Routes of the inbox: read it, sign for notices one by one or together, show receipts, explain."""
+"""Routes of the inbox: read it, sign for notices one by one or together, show receipts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Response
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 from sqlalchemy import and_, func, or_
@@ -23,7 +23,7 @@ from libs.common.store.reading import Reader
 from libs.common.web import paging, routes
 from libs.common.web.asked import Asked, Doing, asks, does, etag
 from libs.common.web.description import created, leading, leads, versioned
-from libs.common.web.fields import In, Items, Text, Uscc
+from libs.common.web.fields import In, Items, Text
 from libs.common.web.paging import Cursor, Limit
 from services.notify import access
 from services.notify.inbox import loads, rules
@@ -244,28 +244,3 @@ async def read_receipt(asked: Annotated[Asked, asks("receipt.read")], receipt: R
         situation = await loads.seen(read, asked.actor, found.agency)
     access.permit(asked.actor, asked.action, situation)
     return asked.show({**_proof(found), "keys": seals(asked.here.keyring.jwks)})
-
-
-@router.get("/v1/explain")
-async def explain(
-    asked: Annotated[Asked, asks("explain.read")],
-    event: Annotated[str, Query(min_length=5, max_length=200)],
-    agency: Uscc | None = None,
-) -> Response:
-    """某机关为什么收到、或没有收到某个事件；不写机关的，问本机关。"""
-    whose = agency or asked.actor.agency
-    async with asked.reading() as read:
-        situation = await loads.seen(read, asked.actor, whose)
-        permit = access.permit(asked.actor, asked.action, situation)
-        question = await loads.question(read, event, whose)
-    found = rules.explain(question, routing.table(), oversees=access.oversees(permit))
-    return asked.show(
-        {
-            "event": event,
-            "agency": whose,
-            "outcome": found.outcome,
-            "detail": found.detail,
-            "reasons": list(found.reasons),
-            "notice": question.notice.id if question.notice else None,
-        }
-    )

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sqlmodel import col, select
 
+from libs.common import audience
 from libs.common.clock import monotonic
 from libs.common.permit import Actor
 from libs.common.store import schema
@@ -50,7 +51,7 @@ async def seen(
     for right in await read.all(Right, statement):
         rights[right.stream].append(right)
     return [
-        (entry, replace(own, relations=rules.relations(entry, rights[entry.stream] + rights[entry.about])))
+        (entry, replace(own, relations=audience.relations(entry, rights[entry.stream] + rights[entry.about])))
         for entry in entries
     ]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
+from libs.common import audience
 from libs.common.change import Change, gate_of
 from libs.common.clock import Moment
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import Event
-from libs.common.contracts.notify import NoticeReceived
 from libs.common.edge import Report
 from libs.common.log.envelope import Heard
 from libs.common.store.reading import Known, Want
@@ -23,7 +23,7 @@ from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right
 
 def on_event(known: Known, event: Event | None, heard: Heard, at: Moment) -> Change:
     """Give it its place in the log; the event is None where its type is not in our catalogue."""
-    of = rules.told_of(event)
+    of = audience.told_of(event)
     right = _right(event, heard)
     desk = Desk(
         right=known.one(Right, *right) if right else None,
@@ -35,7 +35,7 @@ def on_event(known: Known, event: Event | None, heard: Heard, at: Moment) -> Cha
 
 def entry(event: Event | None, heard: Heard) -> LogEntry:
     """The event as the log keeps it."""
-    of = rules.told_of(event) if isinstance(event, NoticeReceived) else None
+    of = audience.about(event)
     return LogEntry(
         event_id=heard.id,
         source=heard.source,
@@ -43,7 +43,7 @@ def entry(event: Event | None, heard: Heard) -> LogEntry:
         stream=heard.stream,
         seq=heard.seq,
         feed=rules.feed_of(heard.stream),
-        county=rules.is_of_county(heard.type),
+        county=audience.is_of_county(heard.type),
         about=of[0] if of else "",
         about_seq=of[1] if of else 0,
         recorded_at=heard.recorded_at,
@@ -54,7 +54,7 @@ def entry(event: Event | None, heard: Heard) -> LogEntry:
 
 def wants(event: Event | None, heard: Heard) -> Iterable[Want]:
     """The rows that entering it depends on."""
-    of = rules.told_of(event)
+    of = audience.told_of(event)
     yield Want(EarlyEntries, (of[0] if of else heard.stream,))
     if right := _right(event, heard):
         yield Want(Right, right)
@@ -62,7 +62,7 @@ def wants(event: Event | None, heard: Heard) -> Iterable[Want]:
 
 def streams(event: Event | None, heard: Heard) -> Iterable[tuple[str, str]]:
     """The heads that entering it depends on: how far the case has been heard that it tells of."""
-    of = rules.told_of(event)
+    of = audience.told_of(event)
     return [gate_of(said.SOURCE, of[0])] if of else []
 
 
@@ -74,6 +74,5 @@ def seen_after(report: Report, now: datetime) -> list[float]:
 
 def _right(event: Event | None, heard: Heard) -> tuple[Any, ...] | None:
     """The key of the right that the event ends."""
-    if isinstance(event, said.TransferReturned | said.TransferWithdrawn):
-        return heard.stream, event.to_agency, event.transfer
-    return None
+    ended = audience.ends(event)
+    return (heard.stream, *ended) if ended else None

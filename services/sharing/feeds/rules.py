@@ -1,56 +1,25 @@
 """What enters the log, who gets a right to see it, and what a reader is shown.
 
-A right begins and ends at events of its own stream, so whether an agency may see an entry is settled when it
-is written and never changes: what was withheld stays withheld at its position, however often it is read.
+Whether an agency may see an entry is settled when it is written (libs/common/audience.py): what was withheld
+stays withheld at its position, however often it is read.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common import errors
+from libs.common import audience, errors
 from libs.common.change import Change, Head
 from libs.common.contracts import cases as said
 from libs.common.contracts.event import Event
-from libs.common.contracts.notify import NoticeIssued, NoticeReceived
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Member, Right
 
 #: The counter of the log's positions.
 LOG = "log"
 #: The type of a stub: an entry that its reader may not see.
 WITHHELD = "liandong.entry.withheld.v1"
-
-#: Attributes of the original event that a reader gets as they were; a chain is verified from them.
-_KEPT = (
-    "type",
-    "subject",
-    "time",
-    "sequence",
-    "recordedtime",
-    "actedon",
-    "correlationid",
-    "causationid",
-    "partitionkey",
-    "dataclassification",
-    "traceparent",
-    "chain",
-    "privatedigest",
-)
-
-_SEQ = re.compile(r"[0-9]{1,9}")
-
-_COUNTY = frozenset(
-    {
-        said.AgencyRegistered.TYPE,
-        said.OfficerCertified.TYPE,
-        said.PowerPublished.TYPE,
-        said.GrantEffected.TYPE,
-        said.GrantRecalled.TYPE,
-    }
-)
 
 
 class PositionAhead(errors.Conflict):
@@ -96,27 +65,13 @@ def feed_of(stream: str) -> str:
     return next((name for name, feed in FEEDS.items() if feed.kinds and kind in feed.kinds), "")
 
 
-def is_of_county(type_: str) -> bool:
-    """Whether every agency of the county sees events of this type: those of the register."""
-    return type_ in _COUNTY
-
-
-def told_of(event: Event | None) -> tuple[str, int] | None:
-    """The stream and seq of the case's event that a notice or a receipt tells of; None for no case."""
-    if not isinstance(event, NoticeIssued | NoticeReceived) or not event.about.startswith("case/"):
-        return None
-    stream, _, number = event.event.rpartition("/")
-    return (stream, int(number)) if stream == event.about and _SEQ.fullmatch(number) else None
-
-
 def enter(s: Desk, entry: LogEntry, event: Event | None) -> Change:
     """Give the event its place in the log, with the rights that begin or end with it.
 
     Word of a case's event never stands before that event: where it has come first, it waits here.
     """
-    meant = _RIGHTS.get(entry.type)
-    rights = meant(s, entry, event) if meant else Change()
-    of = told_of(event)
+    rights = _rights(s, entry, event)
+    of = audience.told_of(event)
     if of and s.gate and s.gate.seq < of[1]:
         return Change.all_of([rights, _wait(s.early, s.gate, entry, *of)])
     due, rest = _due(s.early if not of else None, entry)
@@ -139,26 +94,11 @@ def _due(early: EarlyEntries | None, entry: LogEntry) -> tuple[list[LogEntry], C
     return due, kept
 
 
-def relations(entry: LogEntry, rights: Iterable[Right]) -> frozenset[str]:
-    """What an agency with these rights is to the entry: a right to its stream, or to what it tells of."""
-    found = {
-        right.relation
-        for right in rights
-        if _covers(right, entry.stream, entry.seq) or _covers(right, entry.about, entry.about_seq)
-    }
-    return frozenset(found | {"county"}) if entry.county else frozenset(found)
-
-
-def _covers(right: Right, stream: str, seq: int) -> bool:
-    ended = right.until_seq is not None and seq > right.until_seq
-    return right.stream == stream and right.from_seq <= seq and not ended
-
-
 def shown(entry: LogEntry, feed: str) -> dict[str, Any]:
     """The entry as an event of this feed: its id is its position, its first id and source go with it."""
     return {
         **_named(entry.position, feed),
-        **{name: entry.attributes[name] for name in _KEPT if name in entry.attributes},
+        **{name: entry.attributes[name] for name in audience.KEPT if name in entry.attributes},
         "originid": entry.event_id,
         "originsource": entry.source,
         "datacontenttype": "application/json",
@@ -180,7 +120,18 @@ def _named(position: int, feed: str) -> dict[str, Any]:
     return {"specversion": "1.0", "id": str(position), "source": source_of(feed)}
 
 
-def _on_agency(s: Desk, entry: LogEntry, event: said.AgencyRegistered) -> Change:
+def _rights(s: Desk, entry: LogEntry, event: Event | None) -> Change:
+    """What the event means for who may see what."""
+    if isinstance(event, said.AgencyRegistered):
+        return _on_agency(event)
+    if begun := audience.begins(event):
+        return Change().putting(Right(stream=entry.stream, from_seq=entry.seq, **begun._asdict()))
+    if audience.ends(event) and s.right:
+        return Change().putting(s.right.but(until_seq=entry.seq))
+    return Change()
+
+
+def _on_agency(event: said.AgencyRegistered) -> Change:
     member = Member(
         agency=event.agency,
         name=event.name,
@@ -189,37 +140,3 @@ def _on_agency(s: Desk, entry: LogEntry, event: said.AgencyRegistered) -> Change
         coordinates=event.coordinates,
     )
     return Change().putting(member)
-
-
-def _on_clue(s: Desk, entry: LogEntry, event: said.ClueRegistered) -> Change:
-    return _begin(entry, event.holder, ground="clue", relation="holder")
-
-
-def _on_offer(s: Desk, entry: LogEntry, event: said.TransferOffered) -> Change:
-    # An acceptance changes nothing here: the recipient's right goes on, and so does the sender's.
-    return _begin(entry, event.to_agency, ground=event.transfer, relation="recipient")
-
-
-def _on_end_of_offer(s: Desk, entry: LogEntry, event: Any) -> Change:
-    """Who declined a case, or lost the offer of it, sees that, and nothing of what follows."""
-    return Change().putting(s.right.but(until_seq=entry.seq)) if s.right else Change()
-
-
-def _on_notice(s: Desk, entry: LogEntry, event: NoticeIssued) -> Change:
-    return _begin(entry, event.agency, ground="notice", relation="addressee")
-
-
-def _begin(entry: LogEntry, agency: str, *, ground: str, relation: str) -> Change:
-    right = Right(stream=entry.stream, agency=agency, ground=ground, relation=relation, from_seq=entry.seq)
-    return Change().putting(right)
-
-
-#: What events mean for who may see what; those that are not here give and take nothing.
-_RIGHTS: Mapping[str, Callable[[Desk, LogEntry, Any], Change]] = {
-    said.AgencyRegistered.TYPE: _on_agency,
-    said.ClueRegistered.TYPE: _on_clue,
-    said.TransferOffered.TYPE: _on_offer,
-    said.TransferReturned.TYPE: _on_end_of_offer,
-    said.TransferWithdrawn.TYPE: _on_end_of_offer,
-    NoticeIssued.TYPE: _on_notice,
-}
