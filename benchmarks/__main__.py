@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks import commands, embedded, seen, wire
+from benchmarks import commands, embedded, seen, webhooks, wire
 from benchmarks.machine import Machine
 from benchmarks.table import Table
 from services import starting
@@ -25,6 +25,7 @@ PATHS: Mapping[str, Callable[[Machine, Table, int], Coroutine[Any, Any, None]]] 
     "P5": wire.relay,
     "P7": wire.reactions,
     "P9": embedded.commands,
+    "P10": webhooks.beside_httpx,
     "P11": seen.filed_to_seen,
 }
 
