@@ -16,6 +16,8 @@ from services.sharing.feeds import loads
 from services.sharing.feeds import reacts as log
 from services.sharing.picture import api as picture
 from services.sharing.picture import reacts
+from services.sharing.readers import api as readers
+from services.sharing.readers.loads import Arrivals
 
 HEARS = edge.Hears(
     group="sharing",
@@ -24,12 +26,12 @@ HEARS = edge.Hears(
     otherwise=reacts.otherwise(),
     catalogue=CATALOGUE,
 )
-ROUTERS = (feeds.router, picture.router)
+ROUTERS = (feeds.router, readers.router, picture.router)
 
 
 def create(parts: Parts) -> FastAPI:
     """The application. Who waits at a feed is woken by what this process enters, and let go at its end."""
-    arrivals = loads.Arrivals(parts.store, every=parts.settings.poll_seconds, reading=parts.metrics.reading)
+    arrivals = Arrivals(parts.store, every=parts.settings.poll_seconds, reading=parts.metrics.reading)
     rebuilder = reacts.Rebuilder(parts.store, parts.clock, parts.leased("rebuild"))
 
     def told(report: edge.Report) -> None:

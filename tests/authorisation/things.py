@@ -22,6 +22,7 @@ NOTHING: Mapping[str, str] = {
     "grant": "330217999000.g1",
     "transfer": "00000000-0000-7000-8000-000000000000.t1",
     "id": "99999999",
+    "page": "99999999",
     "stream": "case/00000000-0000-7000-8000-000000000000",
     "event": "case/00000000-0000-7000-8000-000000000000/1",
 }
@@ -191,6 +192,10 @@ def feeds(world: World, agency: str) -> Iterator[Thing]:
     yield Thing("a feed", {"feed": "register"})
 
 
+def archives(world: World, agency: str) -> Iterator[Thing]:
+    yield Thing("a page of a feed", {"page": "1", "feed": "register"})
+
+
 def some_lines(kind: str, world: World, agency: str) -> Iterator[Thing]:
     """Its own line of the picture and another's, of townships or of departments."""
     of_kind = [line for line in lines(world, agency) if kind in line.ids]
@@ -249,6 +254,7 @@ _TRIED: Mapping[str, Things] = {
     "/v1/receipts/{receipt}": receipts,
     "/v1/explain": questions,
     "/v1/feeds/{feed}": feeds,
+    "/v1/feeds/{feed}/archives/{page}": archives,
     "/v1/feeds/{feed}/events/{id}": some_entries,
     "/v1/picture/townships/{code}": partial(some_lines, "code"),
     "/v1/picture/departments/{uscc}": partial(some_lines, "uscc"),

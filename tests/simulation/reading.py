@@ -11,7 +11,7 @@ from fastapi import Request
 
 from libs.common.permit import Actor, Role
 from libs.common.web.asked import Here
-from services.sharing.feeds.loads import Arrivals
+from services.sharing.readers.loads import Arrivals
 from tests.simulation import story
 from tests.simulation.network import Network
 from tests.simulation.processes import Process

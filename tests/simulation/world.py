@@ -21,8 +21,8 @@ from libs.common import clock, edge, errors
 from libs.common.loops.filler import Filler
 from libs.common.loops.lease import Leased
 from libs.common.web.asked import Asked, Here
-from services.sharing.feeds import api as feeds
-from services.sharing.feeds.loads import Arrivals
+from services.sharing.readers import api as readers
+from services.sharing.readers.loads import Arrivals
 from tests.simulation import story
 from tests.simulation.broker import SESSION, Broker
 from tests.simulation.loop import Loop
@@ -326,7 +326,7 @@ class World:
         http = Caller(service, self._network)
         asked = Asked(http, reader.actor, "feed.read")
         try:
-            response = await feeds.follow(
+            response = await readers.follow(
                 asked, http, reader.feed, after=reader.after, limit=limit, timeout=timeout
             )
             await self._network.travel(service.process)

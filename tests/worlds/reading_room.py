@@ -36,11 +36,12 @@ from libs.common.web import application, tokens
 from libs.common.web.asked import Here
 from services.sharing.feeds import api as feeds
 from services.sharing.feeds import tables as feeds_tables
-from services.sharing.feeds.loads import Arrivals
 from services.sharing.picture import api as picture
 from services.sharing.picture import reacts
 from services.sharing.picture import tables as picture_tables
 from services.sharing.picture.reacts import Rebuilder
+from services.sharing.readers import api as readers
+from services.sharing.readers.loads import Arrivals
 from tests.engines.postgres import Postgres
 from tests.worlds.desk import Speaker
 
@@ -320,7 +321,7 @@ async def _a_room(
         metrics=metrics,
         jwks=keyring.jwks,
         checks={},
-        routers=(feeds.router, picture.router),
+        routers=(feeds.router, readers.router, picture.router),
     )
     app.state.here = Here(store, clock, settings, keyring)
     app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
