@@ -335,6 +335,8 @@ def _to_entry(world: World, entry: LogEntry, agency: str) -> Iterator[str]:
         notice = world.notice(id_)
         if notice.agency == agency:
             yield "addressee"
+    if kind == "disclosure" and world.transfer(id_).recipient == agency:
+        yield "party"
     told = (entry.stream, entry.seq) if kind == "case" else world.signed(entry)
     case = world.case_of(told[0])
     if case and case.saw(agency, told[1]):

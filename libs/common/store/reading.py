@@ -18,10 +18,11 @@ P = TypeVar("P", bound=schema.Entry)
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A row that a reaction must know: by its key, or with `key=None` every row of a small table."""
+    """Rows that a reaction must know: by their key or `by` other columns, or all of a small table."""
 
     entry: type[schema.Entry]
-    key: tuple[Any, ...] | None = None
+    key: tuple[Any, ...] | None = None  #: None for every row
+    by: tuple[str, ...] = ()  #: the columns of `key` where it is not that of the table
 
 
 class Known:
@@ -123,7 +124,7 @@ class Reader:
         wants = list(wants)
         whole = {want.entry: None for want in wants if want.key is None}
         keyed = {
-            (Lookup(want.entry.TABLE, want.entry.KEY), want.key): want.entry
+            (Lookup(want.entry.TABLE, want.by or want.entry.KEY), want.key): want.entry
             for want in wants
             if want.key is not None and want.entry not in whole
         }

@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from sqlalchemy import and_, or_
 from sqlmodel import col, select
 
+from libs.common.contracts import cases as said
 from libs.common.permit import Actor
 from libs.common.store import schema
 from libs.common.store.reading import Reader
@@ -30,7 +32,26 @@ async def page(read: Reader, feed: str, after: int, limit: int) -> Sequence[LogE
     statement = select(LogEntryRow).where(col(LogEntryRow.position) > after)
     if rules.FEEDS[feed].kinds is not None:
         statement = statement.where(col(LogEntryRow.feed) == feed)
-    return await read.all(LogEntry, statement.order_by(col(LogEntryRow.position)).limit(limit))
+    found = await read.all(LogEntry, statement.order_by(col(LogEntryRow.position)).limit(limit))
+    return await _looked_up(read, feed, found)
+
+
+async def _looked_up(read: Reader, feed: str, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+    """The entries, those of disclosures with what they name: one question, where there are any."""
+    naming = {entry.position: named for entry in entries if (named := rules.named(entry))}
+    if not naming:
+        return entries
+    one_of = [
+        and_(col(LogEntryRow.stream) == stream, col(LogEntryRow.seq).in_(seqs))
+        for stream, seqs in naming.values()
+    ]
+    statement = select(LogEntryRow).where(col(LogEntryRow.source) == said.SOURCE, or_(*one_of))
+    older = {(old.stream, old.seq): old for old in await read.all(LogEntry, statement)}
+
+    def whole(entry: LogEntry, stream: str, seqs: list[int]) -> LogEntry:
+        return rules.looked_up(entry, [older[stream, seq] for seq in seqs], feed)
+
+    return [whole(e, *naming[e.position]) if e.position in naming else e for e in entries]
 
 
 async def seen(
