@@ -62,7 +62,7 @@ def _complaint(cell: Cell, entry: LogEntry, event: Mapping[str, Any]) -> str:
 def _said(world: World, event: Mapping[str, Any]) -> Any:
     """What it says; of what is disclosed or taken back of a case, which of the case's events these are."""
     data = event.get("data")
-    if event["type"].startswith("liandong.entry."):
+    if data is not None and event["type"].startswith("liandong.entry."):
         positions = data["positions"] if "positions" in data else [data["position"]]
         older = [world.log[position - 1] for position in positions]
         if "event" in data:

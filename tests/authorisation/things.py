@@ -255,6 +255,7 @@ _TRIED: Mapping[str, Things] = {
     "/v1/explain": questions,
     "/v1/feeds/{feed}": feeds,
     "/v1/feeds/{feed}/archives/{page}": archives,
+    "/v1/feeds/{feed}/readers": feeds,
     "/v1/feeds/{feed}/events/{id}": some_entries,
     "/v1/picture/townships/{code}": partial(some_lines, "code"),
     "/v1/picture/departments/{uscc}": partial(some_lines, "uscc"),

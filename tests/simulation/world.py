@@ -23,6 +23,7 @@ from libs.common.loops.lease import Leased
 from libs.common.web.asked import Asked, Here
 from services.sharing.readers import api as readers
 from services.sharing.readers.loads import Arrivals
+from services.sharing.readers.reacts import Followers
 from tests.simulation import story
 from tests.simulation.broker import SESSION, Broker
 from tests.simulation.loop import Loop
@@ -218,8 +219,9 @@ class World:
         log, journals = parts.log(process, self._broker), Journals(process, network, self._databases.source)
         consumer = parts.consumer(store, log, self._hears, self._clock, told=told)
         filler = Filler(store, journals, self._hears, self._clock, told=told)
+        followers = Followers(store, self._clock)
         here = Here(store, self._clock, self._databases.settings, self._databases.keyring)
-        self._services[process.name] = Serving(process, here, arrivals)
+        self._services[process.name] = Serving(process, here, arrivals, followers)
         self._run(process, consumer.run, filler.run)
 
     def _run(self, process: Process, *loops: Callable[[], Coroutine[Any, Any, None]]) -> None:

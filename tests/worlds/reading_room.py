@@ -41,7 +41,9 @@ from services.sharing.picture import reacts
 from services.sharing.picture import tables as picture_tables
 from services.sharing.picture.reacts import Rebuilder
 from services.sharing.readers import api as readers
+from services.sharing.readers import tables as readers_tables
 from services.sharing.readers.loads import Arrivals
+from services.sharing.readers.reacts import Followers
 from tests.engines.postgres import Postgres
 from tests.worlds.desk import Speaker
 
@@ -52,7 +54,7 @@ OTHER = codes.with_check_digit("11330799002600003")
 STRANGER = codes.with_check_digit("11330799002600009")
 DIVISION = "330799101"
 
-METADATA = schema.service_metadata(*feeds_tables.ROWS, *picture_tables.ROWS)
+METADATA = schema.service_metadata(*feeds_tables.ROWS, *readers_tables.ROWS, *picture_tables.ROWS)
 POWER = "330215000000"
 DIGEST = "ab" * 32
 
@@ -212,6 +214,7 @@ class Room:
     hearing: edge.Hears
     rebuilder: Rebuilder
     arrivals: Arrivals
+    followers: Followers
     metrics: Metrics
     clock: Clock = field(default_factory=Clock)
 
@@ -324,9 +327,11 @@ async def _a_room(
         routers=(feeds.router, readers.router, picture.router),
     )
     app.state.here = Here(store, clock, settings, keyring)
-    app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
+    followers = Followers(store, clock)
+    app.state.arrivals, app.state.following = arrivals, followers.following
+    app.state.wake_rebuild = rebuilder.wake
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
-    room = Room(store, app, issuer, hearing, rebuilder, arrivals, metrics, clock)
+    room = Room(store, app, issuer, hearing, rebuilder, arrivals, followers, metrics, clock)
     try:
         yield room
     finally:

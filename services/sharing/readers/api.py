@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 from fastapi import Header, Path, Query, Request, Response
@@ -15,12 +16,13 @@ from libs.common.web import routes, tokens
 from libs.common.web.asked import Asked, Events, asks
 from libs.common.web.description import Responses, leading, leads, refusing
 from libs.common.web.stream import Say, Stream
+from services.sharing import access
 from services.sharing.feeds import loads as feeds
 from services.sharing.feeds import rules as log
 from services.sharing.feeds.api import POSITION, FeedName
 from services.sharing.readers import loads, rules
 from services.sharing.readers.loads import Arrivals
-from services.sharing.readers.rules import Told
+from services.sharing.readers.rules import Following, Form, Told
 
 router = routes.router(prefix="", tag="订阅源")
 
@@ -96,14 +98,44 @@ async def read_archive(
     return await _atom(asked, http, feed, page=int(page))
 
 
+@router.get("/v1/feeds/{feed}/readers")
+async def readers(asked: Annotated[Asked, asks("readers.read")], feed: FeedName) -> Response:
+    """谁在读取这个订阅源，读到哪里，落后多少条（至多数到一万条）；几秒钟更新一次。"""
+    async with asked.reading() as read:
+        access.permit(asked.actor, asked.action, await feeds.situation(read, asked.actor))
+        if feed not in log.FEEDS:
+            raise errors.NotFound
+        found = await loads.lagging(read, feed=feed)
+    shown = [
+        {
+            "agency": follower.agency,
+            "form": follower.form,
+            "position": follower.position,
+            "lag": lag,
+            "seen_at": follower.seen_at.isoformat(timespec="microseconds"),
+        }
+        for follower, lag in found
+    ]
+    return asked.show({"data": shown, "next": None})
+
+
+def _following(asked: Asked, http: Request, feed: str, form: Form) -> AbstractContextManager[Following]:
+    follow: Callable[[str, str, Form], AbstractContextManager[Following]] = http.app.state.following
+    return follow(feed, asked.actor.agency, form)
+
+
 async def _batch(asked: Asked, http: Request, feed: str, after: int, limit: int, timeout: int) -> Response:
     arrivals: Arrivals = http.app.state.arrivals
     until = monotonic() + timeout / 1000
-    with arrivals.reading(feed if feed in log.FEEDS else "none"):
+    with (
+        arrivals.reading(feed if feed in log.FEEDS else "none"),
+        _following(asked, http, feed, "batch") as following,
+    ):
         while True:
             coming = arrivals.expect()
             async with asked.reading() as read:
                 found = await loads.judged(read, asked.actor, await loads.page(read, feed, after, limit))
+            following.position = None if found is None else after
             if found or found is None or monotonic() >= until or arrivals.ended:
                 break
             while not coming.is_set() and monotonic() < until and not await http.is_disconnected():
@@ -127,8 +159,8 @@ async def _stream(asked: Asked, http: Request, feed: str, after: int) -> Respons
             return None
 
     async def tell(say: Say) -> None:
-        with arrivals.reading(feed):
-            await _follow(arrivals, entries, after, say, seconds=_life(asked))
+        with arrivals.reading(feed), _following(asked, http, feed, "stream") as following:
+            await _follow(arrivals, entries, after, following, say, seconds=_life(asked))
 
     return Stream(tell)
 
@@ -142,6 +174,7 @@ async def _follow(
     arrivals: Arrivals,
     entries: Callable[[int], Awaitable[tuple[Told, ...] | None]],
     after: int,
+    following: Following,
     say: Say,
     *,
     seconds: float,
@@ -154,6 +187,7 @@ async def _follow(
         found = await entries(after)
         if found is None:
             return
+        following.position = after
         for piece in rules.pieces(found):
             await say(piece)
         if found:
@@ -177,6 +211,9 @@ async def _atom(asked: Asked, http: Request, feed: str, *, page: int | None) -> 
         found = await loads.judged(read, asked.actor, entries)
     if found is None:
         raise errors.NotFound
+    if page is None:
+        with _following(asked, http, feed, "atom") as following:
+            following.position = found[-1].position if found else entries.after
     document = rules.atom(feed, number, newest, found, subscription=page is None)
     tag = rules.tag(document)
     if _has_it(http.headers.get("if-none-match", ""), tag):

@@ -10,24 +10,34 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import func, literal, or_, select
 
 from libs.common import errors
 from libs.common.clock import monotonic
 from libs.common.permit import Actor
+from libs.common.store import schema
 from libs.common.store.reading import Reader
 from libs.common.store.store import Store
 from services.sharing import access
 from services.sharing.feeds import loads as feeds
 from services.sharing.feeds import rules as log
-from services.sharing.feeds.tables import LogEntry
+from services.sharing.feeds.tables import LogEntry, LogEntryRow
 from services.sharing.readers import rules
 from services.sharing.readers.rules import Told
+from services.sharing.readers.tables import Follower, FollowerRow
 
 T = TypeVar("T")
 
+_LOG = schema.table(LogEntryRow)
+_FOLLOWERS = schema.table(FollowerRow)
+
 #: Entries that a stream reads in one go.
 STEP = 100
+#: Entries that a reader's lag is counted up to.
+MOST = 10_000
 #: Seconds for which an answer serves others who ask the same: those who were woken together.
 TOGETHER = 0.1
 
@@ -86,6 +96,32 @@ async def _require_place(read: Reader, after: int) -> None:
     """A reader who is further than the log must hear of it: waiting for its end would lose what comes."""
     if after > (newest := await feeds.end(read)):
         raise log.PositionAhead(f"日志的最新位置是 {newest}，尚无位置 {after}", position=newest)
+
+
+class Lagging(NamedTuple):
+    """Somebody who follows a feed, and how many of its entries they have not read, up to MOST."""
+
+    follower: Follower
+    lag: int
+
+
+async def lagging(read: Reader, *, feed: str | None = None, since: datetime | None = None) -> list[Lagging]:
+    """Those who follow a feed, or any; those alone who were seen since then."""
+    unread = select(literal(1)).where(_LOG.c.position > _FOLLOWERS.c.position)
+    unread = unread.where(or_(_FOLLOWERS.c.feed == "all", _LOG.c.feed == _FOLLOWERS.c.feed))
+    unread = unread.correlate(_FOLLOWERS)
+    lag = select(func.count()).select_from(unread.limit(MOST).subquery()).scalar_subquery()
+    statement = select(_FOLLOWERS, lag.label("lag"))
+    if feed is not None:
+        statement = statement.where(_FOLLOWERS.c.feed == feed)
+    if since is not None:
+        statement = statement.where(_FOLLOWERS.c.seen_at > since)
+    by = _FOLLOWERS.c.feed, _FOLLOWERS.c.agency, _FOLLOWERS.c.form
+    return [_lagging(**row) for row in await read.rows(statement.order_by(*by))]
+
+
+def _lagging(lag: int, **follower: Any) -> Lagging:
+    return Lagging(Follower.stored(follower), lag)
 
 
 class _Asking(NamedTuple):

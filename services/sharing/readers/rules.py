@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, get_args
 from xml.etree import ElementTree
@@ -44,6 +45,18 @@ _NAMESPACES = {
 }
 #: What XML 1.0 cannot say (2.2), escaped or not.
 _UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+#: A feed, an agency that follows it, and the form in which it does.
+Place = tuple[str, str, Form]
+
+
+@dataclass(eq=False, slots=True)
+class Following:
+    """One reader at work."""
+
+    place: Place
+    position: int | None = None  #: up to where they have read; None before it is known
 
 
 class Told(NamedTuple):
