@@ -29,6 +29,7 @@ from tests.worlds.reading_room import (
     Room,
     an_agency,
     coming,
+    following,
     on_engine,
     on_file,
     until,
@@ -285,22 +286,22 @@ async def test_one_entry_is_read_by_its_position_or_looks_like_none(room: Room, 
 
 async def test_who_waits_is_woken_by_the_next_entry(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     await room.hears(case.clue())
     assert coming(await asyncio.wait_for(waiting, 5)) == ["case/c1/1"]
-    assert readers(room, "all") == 0
+    assert following(room) == 0
 
 
 async def test_who_waits_hears_of_entries_that_another_process_appended(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     await room.hears(case.clue(), elsewhere=True)
     assert coming(await asyncio.wait_for(waiting, 5)) == ["case/c1/1"]
 
 
 async def test_who_waits_in_one_feed_goes_on_waiting_when_another_grows(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, feed="cases", lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "cases") == 1)
+    await until(lambda: following(room, "cases") == 1)
     await room.hears(case.speaker.say(an_agency(OTHER), f"agency/{OTHER}"))
     await room.hears(case.clue())
     assert [event["id"] for event in await asyncio.wait_for(waiting, 5)] == ["6"]
@@ -314,7 +315,7 @@ async def test_a_wait_ends_with_an_empty_array(room: Room, case: CaseTold) -> No
 
 async def test_nobody_is_kept_waiting_by_a_process_that_ends(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     room.arrivals.end()
     assert await asyncio.wait_for(waiting, 5) == []
     assert await room.feed(TOWNSHIP, lastEventId=4, timeout=30_000) == []
@@ -348,16 +349,16 @@ async def test_who_has_gone_away_is_waited_for_no_longer(room: Room, case: CaseT
         "client": ("reader", 1),
     }
     asking = asyncio.create_task(room.app(scope, receive, send))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     gone.set()
     await asyncio.wait_for(asking, 5)
-    assert readers(room, "all") == 0
+    assert following(room) == 0
 
 
 async def test_rights_are_those_of_the_moment_of_sending(room: Room, case: CaseTold) -> None:
     """The office is told to coordinate no longer while its coordinator waits."""
     waiting = asyncio.create_task(room.feed(OFFICE, COORDINATOR, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     retired = an_agency(OFFICE).model_copy(update={"coordinates": False})
     await room.hears(case.speaker.say(retired, f"agency/{OFFICE}"), case.clue())
     assert coming(await asyncio.wait_for(waiting, 5)) == [f"agency/{OFFICE}/2", "-"]
@@ -475,11 +476,3 @@ async def test_from_filing_to_seeing_is_measured_where_it_is_seen(room: Room, ca
     assert 0 <= seconds < 60
     assert seconds == (now - report.applied[1].recorded_at).total_seconds()
     assert reacts.seen_after(await room.hears(case.investigated()), now) == []
-
-
-def readers(room: Room, feed: str) -> float:
-    """How many read this feed now, as operators see it."""
-    value = room.metrics.registry.get_sample_value(
-        "liandong_feed_readers", {"service": "sharing", "feed": feed}
-    )
-    return value or 0.0

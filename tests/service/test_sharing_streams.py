@@ -30,6 +30,7 @@ from tests.worlds.reading_room import (
     CaseTold,
     Room,
     an_agency,
+    following,
     on_file,
     until,
 )
@@ -237,12 +238,6 @@ async def test_who_leaves_before_the_first_byte_leaves_nothing_behind(room: Room
         await until(lambda: answered(room) > 1000, patience=20)
         await until(lambda: following(room) == 0)
         await until(lambda: not [task for task in asyncio.all_tasks() if "Stream" in repr(task)])
-
-
-def following(room: Room) -> float:
-    """How many follow the whole log now, as operators see it."""
-    labels = {"service": "sharing", "feed": "all"}
-    return room.metrics.registry.get_sample_value("liandong_feed_readers", labels) or 0.0
 
 
 def answered(room: Room) -> float:

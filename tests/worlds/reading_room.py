@@ -266,6 +266,12 @@ class Room:
         return [keyed[key] for key in sorted(keyed)]
 
 
+def following(room: Room, feed: str = "all") -> float:
+    """How many read this feed now, as operators see it."""
+    labels = {"service": "sharing", "feed": feed}
+    return room.metrics.registry.get_sample_value("liandong_feed_readers", labels) or 0.0
+
+
 def coming(events: Sequence[dict[str, Any]]) -> list[str]:
     """What a reader sees, in short: the first id of each event, a dash for what is withheld."""
     return [event.get("originid", "-") for event in events]
