@@ -32,7 +32,7 @@ from libs.common.store.sqlite import SqliteEngine
 from libs.common.store.store import Store
 from libs.common.subscription import Subscription
 from services.notify.channels import rules
-from services.notify.channels.reacts import Courier
+from services.notify.channels.runs import Courier
 from services.notify.channels.tables import Endpoint, Line, Message
 from tests.worlds import cast, receiver
 from tests.worlds.receiver import Receiver, a_receiver

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from tests.engines import server
+from tests.engines.chromium import Chromium
 from tests.engines.kafka import Kafka
 from tests.engines.node import Node
 from tests.engines.postgres import Postgres
@@ -18,7 +19,7 @@ from tests.engines.postgres import Postgres
 ENGINES_REQUIRED = os.environ.get("LIANDONG_REQUIRE_ENGINES") == "1"
 CACHE = Path(os.environ.get("LIANDONG_CACHE") or Path(__file__).parent.parent / ".cache")
 
-Engine = TypeVar("Engine", Postgres, Kafka, Node)
+Engine = TypeVar("Engine", Postgres, Kafka, Node, Chromium)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +59,12 @@ def node() -> Iterator[Node]:
 def own_kafka() -> Iterator[Kafka]:
     """A Kafka for one test, which may break it, or needs its topics' fixed names."""
     yield from engine(lambda: Kafka(CACHE / "kafka"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """A browser for the whole run; tests have pages of their own."""
+    yield from engine(Chromium)
 
 
 def engine(start: Callable[[], Engine]) -> Iterator[Engine]:

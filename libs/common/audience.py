@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from libs.common.contracts import cases as said
+from libs.common.contracts import notify
 from libs.common.contracts.event import Event
 from libs.common.contracts.notify import NoticeIssued, NoticeReceived
 from libs.common.permit import Role
 
 #: As what an agency came to a stream; it stays that when others join.
 HOLDER, RECIPIENT, ADDRESSEE = "holder", "recipient", "addressee"
+#: What an agency is to an event of a clock, a letter or an endpoint that names it.
+CONCERNED = "concerned"
 #: What every agency of the county is to an event of the register.
 COUNTY = "county"
 #: The office of the joint meeting.
@@ -33,6 +36,7 @@ READS: Mapping[str, frozenset[Role]] = {
     HOLDER: READERS,
     RECIPIENT: READERS,
     ADDRESSEE: OFFICIALS,
+    CONCERNED: OFFICIALS,
     COUNTY: OFFICIALS,
     COORDINATING: OVERSEERS,
 }
@@ -63,8 +67,18 @@ _COUNTY = frozenset(
         said.PowerPublished.TYPE,
         said.GrantEffected.TYPE,
         said.GrantRecalled.TYPE,
+        notify.CalendarUpdated.TYPE,
+        notify.LimitSet.TYPE,
+        notify.PolicySet.TYPE,
     }
 )
+
+#: Events that are for the agencies which they name themselves: the kinds of their streams, and the fields.
+_NAMING: Mapping[str, tuple[str, ...]] = {
+    "clock": ("agency", "awaits"),
+    "supervision": ("agency", "issuer"),
+    "endpoint": ("agency",),
+}
 
 
 class Begun(NamedTuple):
@@ -160,11 +174,19 @@ def relations(event: Placed, rights: Iterable[Right]) -> frozenset[str]:
     found = {
         right.relation
         for right in rights
-        if _covers(right, event.stream, event.seq) or _covers(right, event.about, event.about_seq)
+        if covers(right, event.stream, event.seq) or covers(right, event.about, event.about_seq)
     }
     return frozenset(found | {COUNTY}) if event.county else frozenset(found)
 
 
-def _covers(right: Right, stream: str, seq: int) -> bool:
+def concerning(stream: str, data: Any, agency: str) -> frozenset[str]:
+    """What an agency is to an event that names whom it concerns: of a clock, a letter, an endpoint."""
+    fields = _NAMING.get(stream.partition("/")[0], ())
+    named = agency and isinstance(data, Mapping) and agency in (data.get(field) for field in fields)
+    return frozenset({CONCERNED}) if named else frozenset()
+
+
+def covers(right: Right, stream: str, seq: int) -> bool:
+    """Whether the right is to this event of this stream."""
     ended = right.until_seq is not None and seq > right.until_seq
     return right.stream == stream and right.from_seq <= seq and not ended

@@ -141,6 +141,8 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(gt=0)] = 10.0
     #: How often waiting readers of a feed look for what other processes entered, seconds.
     poll_seconds: Annotated[float, Field(gt=0)] = 1.0
+    #: About how long a stream of a feed lasts before its reader must come again, seconds.
+    stream_seconds: Annotated[float, Field(gt=0)] = 300.0
     #: How long one check of /readyz may take, seconds.
     ready_seconds: Annotated[float, Field(gt=0)] = 2.0
 

@@ -193,6 +193,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("liandong_delivery_seconds", "histogram", (), "一次推送的耗时（秒）", _FAST),
         Metric("liandong_endpoints", "gauge", ("state",), "推送端点数，按状态"),
         Metric("liandong_feed_readers", "gauge", ("feed",), "正在读取或等待的订阅者数"),
+        Metric("liandong_feed_lag", "gauge", ("feed", "form"), "最落后的订阅者尚未读取的记录数，按形式"),
         Metric("liandong_filed_to_seen_seconds", "histogram", (), "从立案到对方可见的时间（秒）", _HOPS),
         Metric("liandong_alarms", "gauge", ("kind",), "当前告警数，按种类"),
     )
@@ -285,6 +286,10 @@ class Metrics:
         """Somebody reads this feed, or waits at it, as long as this lasts."""
         with self._gauge("liandong_feed_readers", feed).track_inprogress():
             yield
+
+    def feed_lag(self, feed: str, form: str, behind: int) -> None:
+        """Whoever is furthest behind of those who follow this feed so has so many entries to read."""
+        self._gauge("liandong_feed_lag", feed, form).set(behind)
 
     def seen(self, seconds: float) -> None:
         """A filed case became visible to the other agency after so many seconds."""

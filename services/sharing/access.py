@@ -26,11 +26,16 @@ _WITNESSES: Mapping[str, frozenset[Role]] = {
     COORDINATING: OVERSEERS,
     INSTALLATION: frozenset({OPERATOR, SERVICE}),
 }
+_WATCHES: Mapping[str, frozenset[Role]] = {
+    COORDINATING: frozenset({Role.COORDINATOR}),
+    INSTALLATION: frozenset({OPERATOR}),
+}
 
 RULES: Mapping[str, Rule] = {
     "feed.list": Rule("查看订阅源", only(MEMBER, *OFFICIALS)),
     "feed.read": Rule("读取订阅源", only(MEMBER, *OFFICIALS)),
     "entry.read": Rule("查看一条记录", READS),
+    "readers.read": Rule("查看订阅者", _WATCHES),
     "picture.read": Rule("查看协同态势", {OWN: OFFICIALS, COORDINATING: OVERSEERS}),
     "picture.rebuild": Rule("重建协同态势", only(INSTALLATION, OPERATOR), open=True),
     "rebuild.read": Rule("查看重建进度", only(INSTALLATION, OPERATOR)),

@@ -16,6 +16,9 @@ from services.sharing.feeds import loads
 from services.sharing.feeds import reacts as log
 from services.sharing.picture import api as picture
 from services.sharing.picture import reacts
+from services.sharing.readers import api as readers
+from services.sharing.readers.loads import Arrivals
+from services.sharing.readers.reacts import Followers
 
 HEARS = edge.Hears(
     group="sharing",
@@ -24,12 +27,13 @@ HEARS = edge.Hears(
     otherwise=reacts.otherwise(),
     catalogue=CATALOGUE,
 )
-ROUTERS = (feeds.router, picture.router)
+ROUTERS = (feeds.router, readers.router, picture.router)
 
 
 def create(parts: Parts) -> FastAPI:
     """The application. Who waits at a feed is woken by what this process enters, and let go at its end."""
-    arrivals = loads.Arrivals(parts.store, every=parts.settings.poll_seconds, reading=parts.metrics.reading)
+    arrivals = Arrivals(parts.store, every=parts.settings.poll_seconds, reading=parts.metrics.reading)
+    followers = Followers(parts.store, parts.clock)
     rebuilder = reacts.Rebuilder(parts.store, parts.clock, parts.leased("rebuild"))
 
     def told(report: edge.Report) -> None:
@@ -37,7 +41,11 @@ def create(parts: Parts) -> FastAPI:
         for seconds in log.seen_after(report, parts.clock.now()):
             parts.metrics.seen(seconds)
 
-    loops = parts.loops(HEARS, told=told, others={"rebuild": rebuilder.run})
+    async def measure(read: Reader) -> None:
+        await followers.measure(read, parts.metrics)
+
+    others = {"rebuild": rebuilder.run, "followers": followers.run}
+    loops = parts.loops(HEARS, told=told, measure=measure, others=others)
     app = application.compose(
         "联动 · 共享",
         settings=parts.settings,
@@ -49,7 +57,8 @@ def create(parts: Parts) -> FastAPI:
         lifespan=lambda app: loops.running(),
     )
     app.state.here, app.state.loops, app.state.end = parts.here(), loops, arrivals.end
-    app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
+    app.state.arrivals, app.state.following = arrivals, followers.following
+    app.state.wake_rebuild = rebuilder.wake
     return app
 
 

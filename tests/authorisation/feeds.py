@@ -17,7 +17,7 @@ from tests.authorisation.world import World, canaries
 #: Which streams stand in each feed; all of them in the first.
 FEEDS: Mapping[str, frozenset[str]] = {
     "all": frozenset(),
-    "cases": frozenset({"case"}),
+    "cases": frozenset({"case", "disclosure"}),
     "notices": frozenset({"notice"}),
     "register": frozenset({"agency", "officer", "power", "grant"}),
     "picture": frozenset({"picture"}),
@@ -52,11 +52,25 @@ def _cells(world: World, caller: Caller, log: Sequence[LogEntry]) -> list[Cell]:
 
 
 def _complaint(cell: Cell, entry: LogEntry, event: Mapping[str, Any]) -> str:
-    whole = (event["type"], event.get("data")) == (entry.type, entry.data)
+    whole = (event["type"], _said(cell.world, event)) == (entry.type, entry.data)
     if cell.verdict.answer == "may":
         return "" if whole else f"does not get {cell.thing.words} as {sorted(cell.relations)}, but {event}"
     stub = set(event) == STUB and event["type"] == "liandong.entry.withheld.v1"
     return "" if stub else f"gets {cell.thing.words} as {sorted(cell.relations)}: {event}"
+
+
+def _said(world: World, event: Mapping[str, Any]) -> Any:
+    """What it says; of what is disclosed or taken back of a case, which of the case's events these are."""
+    data = event.get("data")
+    if data is not None and event["type"].startswith("liandong.entry."):
+        positions = data["positions"] if "positions" in data else [data["position"]]
+        older = [world.log[position - 1] for position in positions]
+        if "event" in data:
+            (old,) = older
+            assert (data["event"]["originid"], data["event"]["data"]) == (old.event_id, old.data)
+        (stream,) = {old.stream for old in older}
+        return {"stream": stream, "seqs": [old.seq for old in older]}
+    return data
 
 
 async def _read(app: FastAPI, caller: Caller, feed: str) -> tuple[list[dict[str, Any]], int]:

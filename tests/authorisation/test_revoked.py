@@ -54,8 +54,12 @@ async def test_who_waits_at_a_feed_gets_a_stub_once_the_offer_is_gone(county: Co
     await county.quiet()
     waiting = await _waiting(county, reader, "cases")
     await cast.post(township, f"/v1/transfers/{transfer}/withdrawal", {})
-    (withdrawn,) = await waiting
+    withdrawn, forgotten = await waiting
     assert (withdrawn["type"], withdrawn["data"]["transfer"]) == ("liandong.transfer.withdrawn.v1", transfer)
+    assert (forgotten["type"], forgotten["subject"]) == (
+        "liandong.entry.withdrawn.v1",
+        f"disclosure/{transfer}",
+    )
     waiting = await _waiting(county, reader, "cases")
     await _reject(township, case)
     (rejected,) = await waiting

@@ -22,6 +22,7 @@ NOTHING: Mapping[str, str] = {
     "grant": "330217999000.g1",
     "transfer": "00000000-0000-7000-8000-000000000000.t1",
     "id": "99999999",
+    "page": "99999999",
     "stream": "case/00000000-0000-7000-8000-000000000000",
     "event": "case/00000000-0000-7000-8000-000000000000/1",
 }
@@ -213,6 +214,10 @@ def feeds(world: World, agency: str) -> Iterator[Thing]:
     yield Thing("a feed", {"feed": "register"})
 
 
+def archives(world: World, agency: str) -> Iterator[Thing]:
+    yield Thing("a page of a feed", {"page": "1", "feed": "register"})
+
+
 def some_lines(kind: str, world: World, agency: str) -> Iterator[Thing]:
     """Its own line of the picture and another's, of townships or of departments."""
     of_kind = [line for line in lines(world, agency) if kind in line.ids]
@@ -280,6 +285,8 @@ _TRIED: Mapping[str, Things] = {
     "/v1/messages/{message}/deliveries": partial(some_endpoints, name="message"),
     "/v1/deliveries/{delivery}/retry": partial(some_endpoints, name="delivery"),
     "/v1/feeds/{feed}": feeds,
+    "/v1/feeds/{feed}/archives/{page}": archives,
+    "/v1/feeds/{feed}/readers": feeds,
     "/v1/feeds/{feed}/events/{id}": some_entries,
     "/v1/picture/townships/{code}": partial(some_lines, "code"),
     "/v1/picture/departments/{uscc}": partial(some_lines, "uscc"),
@@ -360,6 +367,8 @@ def _to_entry(world: World, entry: LogEntry, agency: str) -> Iterator[str]:
         notice = world.notice(id_)
         if notice.agency == agency:
             yield "addressee"
+    if kind == "disclosure" and world.transfer(id_).recipient == agency:
+        yield "party"
     told = (entry.stream, entry.seq) if kind == "case" else world.signed(entry)
     case = world.case_of(told[0])
     if case and case.saw(agency, told[1]):

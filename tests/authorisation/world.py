@@ -146,6 +146,11 @@ class World:
         today = day_of(Clock().now())
         return [officer.id for officer in self.qinghe.certified(self.qinghe.short(agency), today)[:2]]
 
+    def transfer(self, id_: str) -> Transfer:
+        """The transfer with this id."""
+        transfers = (transfer for case in self.cases.values() for transfer in case.transfers)
+        return next(transfer for transfer in transfers if transfer.id == id_)
+
     def case_of(self, stream: str) -> Case | None:
         """The case with this stream."""
         return self._by_stream.get(stream)

@@ -48,6 +48,11 @@ entry.read       addressee     y y y y y - - -
 entry.read       county        y y y y y - - -
 entry.read       own           - - - - - - - -
 entry.read       office        - - - y y - - -
+readers.read     stranger      - - - - - y - -
+readers.read     unregistered  - - - - - y - -
+readers.read     member        - - - - - y - -
+readers.read     holder        - - - - - y - -
+readers.read     office        - - - y - y - -
 picture.read     stranger      - - - - - - - -
 picture.read     unregistered  - - - - - - - -
 picture.read     member        - - - - - - - -

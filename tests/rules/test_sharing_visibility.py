@@ -60,7 +60,18 @@ class Heard:
     def seen_by(self, agency: str) -> list[str]:
         """The events that the agency has any relation to."""
         own = [r for r in self.kept(Right) if isinstance(r, Right) and r.agency == agency]
-        return [entry.event_id for entry in self.log if audience.relations(entry, own)]
+        seen = [entry for entry in self.log if audience.relations(entry, own)]
+        return [entry.event_id for entry in seen if not entry.stream.startswith("disclosure/")]
+
+    def told_of_the_past(self, agency: str) -> list[str]:
+        """What is disclosed to the agency and withdrawn from it: behind which event, and which seqs."""
+        own = [r for r in self.kept(Right) if isinstance(r, Right) and r.agency == agency]
+        told: dict[tuple[str, str], list[int]] = {}
+        for entry in self.log:
+            if entry.stream.startswith("disclosure/") and audience.relations(entry, own):
+                cause = entry.attributes["causationid"].rpartition("/")[2]
+                told.setdefault((cause, entry.type.split(".")[2]), []).extend(entry.data["seqs"])
+        return [" ".join([*about, *map(str, seqs)]) for about, seqs in told.items()]
 
 
 def numbers(ids: Sequence[str]) -> str:
@@ -118,6 +129,51 @@ def test_over_a_whole_story_each_sees_what_happened_while_it_was_party(who: str,
         line.split()[0] for line in STORY.strip().splitlines() if who in line.partition("|")[2].split()
     ]
     assert numbers(Heard.of(story(case)).seen_by(WHO[who])) == " ".join(expected)
+
+
+#: What an agency is shown of a past that it did not see, and what it is told to forget of it.
+PAST = {
+    "township": [],
+    "department": [
+        "3 disclosed 1 2",
+        "4 withdrawn 1 2",
+        "7 disclosed 1 2 5 6",  # 3 and 4 it saw, and was never told to forget
+    ],
+    "other": [
+        "5 disclosed 1 2 3 4",
+        "6 withdrawn 1 2 3 4",
+        "10 disclosed 1 2 3 4 7 8 9",
+    ],
+    "office": [],
+}
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_a_right_that_begins_later_shows_what_was_before_and_its_end_takes_that_back(
+    who: str, case: CaseTold
+) -> None:
+    assert Heard.of(story(case)).told_of_the_past(WHO[who]) == PAST[who]
+
+
+def test_what_is_disclosed_stands_right_behind_the_offer_and_before_word_of_it(case: CaseTold) -> None:
+    clue, offered = case.clue(), case.offered(DEPARTMENT)
+    heard = Heard.of([case.noticed(DEPARTMENT, 2), clue, offered])
+    expected = ["case/c1/1", "case/c1/2", "disclosure/c1.t1/1", "notice/c1n1/1"]
+    assert [entry.event_id for entry in heard.log] == expected
+
+
+def test_who_goes_on_seeing_a_case_is_disclosed_nothing_and_told_to_forget_nothing(case: CaseTold) -> None:
+    records = [case.clue(), case.offered(DEPARTMENT), case.accepted(DEPARTMENT)]
+    records += [case.offered(TOWNSHIP), case.returned(TOWNSHIP), case.offered(TOWNSHIP)]
+    assert Heard.of(records).told_of_the_past(TOWNSHIP) == []
+
+
+def test_an_entry_of_a_disclosure_is_only_what_sharing_itself_wrote(case: CaseTold) -> None:
+    heard = Heard.of([case.clue(), case.offered(DEPARTMENT)])
+    disclosed = heard.log[-1]
+    assert rules.named(disclosed) == ("case/c1", [1])
+    assert rules.named(disclosed.but(source="/services/cases", data={})) is None
+    assert rules.named(heard.log[0]) is None
 
 
 def test_what_was_withheld_stays_withheld_and_what_was_seen_stays_seen(case: CaseTold) -> None:
@@ -204,7 +260,8 @@ def test_word_of_an_event_waits_for_the_event(case: CaseTold) -> None:
     waiting = Heard.of([issued, clue, signed])
     assert [entry.event_id for entry in waiting.log] == ["case/c1/1"]
     heard = Heard.of([issued, clue, signed, offered, filed])
-    expected = ["case/c1/1", "case/c1/2", "notice/c1n1/1", "notice/c1n1/2", "case/c1/3"]
+    disclosed = "disclosure/c1.t1/1"
+    expected = ["case/c1/1", "case/c1/2", disclosed, "notice/c1n1/1", "notice/c1n1/2", "case/c1/3"]
     assert [entry.event_id for entry in heard.log] == expected
     assert heard.kept(EarlyEntries) == []
     assert "notice/c1n1/2" in heard.seen_by(TOWNSHIP)
@@ -214,7 +271,7 @@ def test_what_waits_for_different_events_goes_with_each(case: CaseTold) -> None:
     clue, offered = case.clue(), case.offered(DEPARTMENT)
     first, second = case.noticed(TOWNSHIP, 1), case.noticed(DEPARTMENT, 2)
     heard = Heard.of([second, first, clue, offered])
-    expected = ["case/c1/1", "notice/c1n1/1", "case/c1/2", "notice/c1n2/1"]
+    expected = ["case/c1/1", "notice/c1n1/1", "case/c1/2", "disclosure/c1.t1/1", "notice/c1n2/1"]
     assert [entry.event_id for entry in heard.log] == expected
 
 
@@ -264,6 +321,7 @@ def test_a_stub_shows_its_position_and_nothing_else() -> None:
         ("picture/current", "picture"),
         ("rumour/r", ""),
         ("case", "cases"),
+        ("disclosure/c1.t1", "cases"),
     ],
 )
 def test_a_stream_stands_in_one_feed_beside_all(stream: str, feed: str) -> None:

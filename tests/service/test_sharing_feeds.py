@@ -29,6 +29,7 @@ from tests.worlds.reading_room import (
     Room,
     an_agency,
     coming,
+    following,
     on_engine,
     on_file,
     until,
@@ -67,7 +68,10 @@ async def told_of_the_county(room: Room) -> CaseTold:
 
 
 def crossing(case: CaseTold) -> list[Record]:
-    """From the township to the department, declined once, signed for, then accepted: positions 5 to 12."""
+    """From the township to the department, declined once, signed for, then accepted: positions 5 to 17.
+
+    What the department did not see stands behind each offer, and what it should forget behind its return.
+    """
     return [
         case.clue(),
         case.filed(),
@@ -84,15 +88,20 @@ async def test_positions_are_dense_and_in_the_order_of_commits(room: Room, case:
     for record in crossing(case):
         await room.hears(record)
     events = await room.feed(OFFICE, COORDINATOR)
-    assert [event["id"] for event in events] == [str(n) for n in range(1, 13)]
+    assert [event["id"] for event in events] == [str(n) for n in range(1, 18)]
     assert coming(events)[4:] == [
         "case/c1/1",
         "case/c1/2",
         "case/c1/3",
+        "disclosure/c1.t1/1",
+        "disclosure/c1.t1/2",
         "notice/c1n1/1",
         "notice/c1n1/2",
         "case/c1/4",
+        "disclosure/c1.t1/3",
         "case/c1/5",
+        "disclosure/c1.t2/1",
+        "disclosure/c1.t2/2",
         "case/c1/6",
     ]
 
@@ -105,24 +114,30 @@ async def test_both_agencies_see_each_step_in_order_and_a_third_sees_nothing(
         "case/c1/1",
         "case/c1/2",
         "case/c1/3",
-        "-",
+        *("-", "-", "-"),
         "notice/c1n1/2",
         "case/c1/4",
+        "-",
         "case/c1/5",
+        *("-", "-"),
         "case/c1/6",
     ]
     assert coming(await room.feed(DEPARTMENT, lastEventId=4)) == [
-        "-",
-        "-",
+        *("-", "-"),
         "case/c1/3",
+        "disclosure/c1.t1/1",
+        "disclosure/c1.t1/2",
         "notice/c1n1/1",
         "notice/c1n1/2",
         "case/c1/4",
+        "disclosure/c1.t1/3",
         "case/c1/5",
+        "disclosure/c1.t2/1",
+        "disclosure/c1.t2/2",
         "case/c1/6",
     ]
     withheld = await room.feed(OTHER, lastEventId=4)
-    assert coming(withheld) == ["-"] * 8
+    assert coming(withheld) == ["-"] * 13
     assert all(set(event) == STUB for event in withheld)
     assert {event["type"] for event in withheld} == {"liandong.entry.withheld.v1"}
 
@@ -160,9 +175,9 @@ async def test_feeds_are_filters_and_positions_are_global(room: Room, case: Case
         for feed in ("all", "cases", "notices", "register", "picture")
     }
     assert positions == {
-        "all": [*range(1, 13)],
-        "cases": [5, 6, 7, 10, 11, 12],
-        "notices": [8, 9],
+        "all": [*range(1, 18)],
+        "cases": [5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17],
+        "notices": [10, 11],
         "register": [1, 2, 3, 4],
         "picture": [],
     }
@@ -181,7 +196,7 @@ async def test_a_reader_who_was_away_resumes_and_has_missed_nothing(room: Room, 
             whole += page
             last = page[-1]["id"]
     assert whole == await room.feed(TOWNSHIP)
-    assert [event["id"] for event in whole] == [str(n) for n in range(1, 13)]
+    assert [event["id"] for event in whole] == [str(n) for n in range(1, 18)]
 
 
 async def test_what_a_reader_was_given_is_the_same_whenever_it_is_asked_again(
@@ -271,22 +286,22 @@ async def test_one_entry_is_read_by_its_position_or_looks_like_none(room: Room, 
 
 async def test_who_waits_is_woken_by_the_next_entry(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     await room.hears(case.clue())
     assert coming(await asyncio.wait_for(waiting, 5)) == ["case/c1/1"]
-    assert readers(room, "all") == 0
+    assert following(room) == 0
 
 
 async def test_who_waits_hears_of_entries_that_another_process_appended(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     await room.hears(case.clue(), elsewhere=True)
     assert coming(await asyncio.wait_for(waiting, 5)) == ["case/c1/1"]
 
 
 async def test_who_waits_in_one_feed_goes_on_waiting_when_another_grows(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, feed="cases", lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "cases") == 1)
+    await until(lambda: following(room, "cases") == 1)
     await room.hears(case.speaker.say(an_agency(OTHER), f"agency/{OTHER}"))
     await room.hears(case.clue())
     assert [event["id"] for event in await asyncio.wait_for(waiting, 5)] == ["6"]
@@ -300,7 +315,7 @@ async def test_a_wait_ends_with_an_empty_array(room: Room, case: CaseTold) -> No
 
 async def test_nobody_is_kept_waiting_by_a_process_that_ends(room: Room, case: CaseTold) -> None:
     waiting = asyncio.create_task(room.feed(TOWNSHIP, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     room.arrivals.end()
     assert await asyncio.wait_for(waiting, 5) == []
     assert await room.feed(TOWNSHIP, lastEventId=4, timeout=30_000) == []
@@ -334,16 +349,16 @@ async def test_who_has_gone_away_is_waited_for_no_longer(room: Room, case: CaseT
         "client": ("reader", 1),
     }
     asking = asyncio.create_task(room.app(scope, receive, send))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     gone.set()
     await asyncio.wait_for(asking, 5)
-    assert readers(room, "all") == 0
+    assert following(room) == 0
 
 
 async def test_rights_are_those_of_the_moment_of_sending(room: Room, case: CaseTold) -> None:
     """The office is told to coordinate no longer while its coordinator waits."""
     waiting = asyncio.create_task(room.feed(OFFICE, COORDINATOR, lastEventId=4, timeout=30_000))
-    await until(lambda: readers(room, "all") == 1)
+    await until(lambda: following(room) == 1)
     retired = an_agency(OFFICE).model_copy(update={"coordinates": False})
     await room.hears(case.speaker.say(retired, f"agency/{OFFICE}"), case.clue())
     assert coming(await asyncio.wait_for(waiting, 5)) == [f"agency/{OFFICE}/2", "-"]
@@ -355,7 +370,7 @@ async def test_an_agency_registered_later_reads_the_same_positions_as_stubs(
     await room.hears(*crossing(case))
     await room.hears(case.speaker.say(an_agency(STRANGER), f"agency/{STRANGER}"))
     events = await room.feed(STRANGER)
-    assert coming(events)[4:] == ["-"] * 8 + [f"agency/{STRANGER}/1"]
+    assert coming(events)[4:] == ["-"] * 13 + [f"agency/{STRANGER}/1"]
 
 
 async def test_word_of_an_event_enters_the_log_behind_it_in_the_same_commit(
@@ -367,7 +382,7 @@ async def test_word_of_an_event_enters_the_log_behind_it_in_the_same_commit(
     assert await room.feed(DEPARTMENT, lastEventId=4) == []
     await room.hears(clue)
     await room.hears(offered)
-    expected = ["case/c1/1", "case/c1/2", "notice/c1n1/1", "notice/c1n1/2"]
+    expected = ["case/c1/1", "case/c1/2", "disclosure/c1.t1/1", "notice/c1n1/1", "notice/c1n1/2"]
     assert coming(await room.feed(OFFICE, COORDINATOR, lastEventId=4)) == expected
     assert await room.rows(EarlyEntries) == []
 
@@ -390,9 +405,60 @@ async def test_word_and_event_at_once_leave_neither_behind(each_room: Room) -> N
     )
     assert await room.rows(EarlyEntries) == []
     entries = [row["event_id"] for row in await room.rows(LogEntry)]
-    assert len(entries) == 4 + 4 * len(cases)
+    assert len(entries) == 4 + 5 * len(cases)
     for one in cases:
         assert entries.index(f"{one.stream}/2") < entries.index(f"notice/{one.id}n1/1")
+
+
+async def test_a_recipient_is_shown_the_past_of_a_case_and_told_to_forget_it(
+    room: Room, case: CaseTold
+) -> None:
+    clue, filed, offered = case.clue(), case.filed(), case.offered(DEPARTMENT)
+    await room.hears(clue, filed, offered)
+    events = await room.feed(DEPARTMENT, feed="cases")
+    assert coming(events) == ["-", "-", "case/c1/3", "disclosure/c1.t1/1", "disclosure/c1.t1/2"]
+    for disclosed, position, record in zip(events[3:], (5, 6), (clue, filed), strict=True):
+        assert disclosed["type"] == "liandong.entry.disclosed.v1"
+        assert disclosed["data"]["position"] == position
+        # The holder's own view of the old position, to the letter: its chain can be followed.
+        (old,) = await room.feed(TOWNSHIP, feed="cases", lastEventId=position - 1, limit=1)
+        assert disclosed["data"]["event"] == old
+        assert old["data"] == orjson.loads(record.value)
+        assert JSONFormat().read(None, orjson.dumps(disclosed)).get_type() == disclosed["type"]
+    before = await room.feed(DEPARTMENT)
+    await room.hears(case.returned(DEPARTMENT), case.investigated())
+    returned, forget, stub = await room.feed(DEPARTMENT, lastEventId=9)
+    assert returned["type"] == "liandong.transfer.returned.v1"
+    assert (forget["type"], forget["originid"]) == ("liandong.entry.withdrawn.v1", "disclosure/c1.t1/3")
+    assert forget["data"] == {"subject": "case/c1", "positions": [5, 6]}
+    assert set(stub) == STUB
+    assert (await room.feed(DEPARTMENT))[: len(before)] == before
+
+
+async def test_what_is_disclosed_is_the_recipients_alone(room: Room, case: CaseTold) -> None:
+    await room.hears(case.clue(), case.offered(DEPARTMENT))
+    (shown,) = await room.feed(DEPARTMENT, lastEventId=6)
+    for agency in (TOWNSHIP, OTHER):
+        (stub,) = await room.feed(agency, lastEventId=6)
+        assert stub == {**{name: shown[name] for name in STUB}, "type": "liandong.entry.withheld.v1"}
+        assert (await room.get("/v1/feeds/all/events/7", agency)).status_code == 404
+    assert (await room.get("/v1/feeds/all/events/7", DEPARTMENT)).json() == shown
+    assert await room.feed(DEPARTMENT, Role.REGISTRAR, lastEventId=4) != [shown]
+    assert coming(await room.feed(DEPARTMENT, Role.REGISTRAR, lastEventId=4)) == ["-", "-", "-"]
+
+
+async def test_a_long_past_is_disclosed_in_the_commit_of_the_offer(each_room: Room) -> None:
+    """Many pages of it, and each names its own old position."""
+    room, case = each_room, await told_of_the_county(each_room)
+    await room.hears(case.clue(), *(case.filed() for _ in range(499)))
+    await room.hears(case.offered(DEPARTMENT))
+    told: list[dict[str, Any]] = []
+    while page := await room.feed(DEPARTMENT, lastEventId=505 + len(told), limit=200):
+        told += page
+    assert [event["data"]["position"] for event in told] == list(range(5, 505))
+    await room.hears(case.withdrawn(DEPARTMENT))
+    _, forget = await room.feed(DEPARTMENT, lastEventId=505 + len(told))
+    assert forget["data"]["positions"] == list(range(5, 505))
 
 
 async def test_an_event_heard_twice_has_one_place(room: Room, case: CaseTold) -> None:
@@ -410,11 +476,3 @@ async def test_from_filing_to_seeing_is_measured_where_it_is_seen(room: Room, ca
     assert 0 <= seconds < 60
     assert seconds == (now - report.applied[1].recorded_at).total_seconds()
     assert reacts.seen_after(await room.hears(case.investigated()), now) == []
-
-
-def readers(room: Room, feed: str) -> float:
-    """How many read this feed now, as operators see it."""
-    value = room.metrics.registry.get_sample_value(
-        "liandong_feed_readers", {"service": "sharing", "feed": feed}
-    )
-    return value or 0.0

@@ -79,7 +79,8 @@ async def test_the_picture_shows_each_agency_and_where_it_stands(room: Room) -> 
     await room.hears(*records)
     body = (await room.get("/v1/picture", OFFICE, COORDINATOR)).json()
     entries = await room.rows(LogEntry)
-    assert body["position"] == 4 + len(records) == len(entries)
+    disclosed = [row for row in entries if row["stream"].startswith("disclosure/")]
+    assert body["position"] == 4 + len(records) + len(disclosed) == len(entries)
     assert body["as_of"] == entries[-1]["recorded_at"].isoformat(timespec="microseconds")
     (township,) = body["townships"]
     assert [line["name"] for line in body["departments"]] == ["联席会议办公室", "县水利局", "县林业局"]
@@ -147,6 +148,21 @@ async def test_a_stranger_sees_an_empty_picture(room: Room) -> None:
     assert (await room.get(f"/v1/picture/townships/{DIVISION}", STRANGER)).status_code == 404
 
 
+async def test_what_is_disclosed_of_cases_is_no_case_to_a_rebuild(room: Room) -> None:
+    """More offers than one step takes stand between two cases, each with what it discloses."""
+    speaker = Speaker()
+    first, last = CaseTold(speaker, id="first"), CaseTold(speaker, id="last")
+    await room.hears(first.clue())
+    for _ in range(loads.CASES + 1):
+        await room.hears(first.offered(DEPARTMENT), first.withdrawn(DEPARTMENT))
+    await room.hears(last.clue(), last.offered(DEPARTMENT))
+    before = await tables(room)
+    await ask(room)
+    await rebuild_all(room)
+    assert await tables(room) == before
+    assert [row["case"] for row in before[0]] == ["first", "last"]
+
+
 async def test_a_rebuild_is_asked_for_watched_and_told(room: Room) -> None:
     await room.hears(*county(Speaker()))
     before = await picture(room)
@@ -160,7 +176,7 @@ async def test_a_rebuild_is_asked_for_watched_and_told(room: Room) -> None:
         assert second.json()["rebuild"] == asked.json()["id"]
         await rebuild_all(room)
         done = (await operator.get(asked.headers["location"])).json()
-    assert (done["state"], done["generation"], done["of"]) == ("done", 2, 24)
+    assert (done["state"], done["generation"], done["of"]) == ("done", 2, 35)
     assert done["finished_at"] is not None
     assert await picture(room) == before
     (fact,) = await facts(room)
@@ -328,7 +344,7 @@ async def test_the_snapshot_is_the_same_on_each_engine(each_room: Room) -> None:
     (township,) = (await each_room.get("/v1/picture", TOWNSHIP)).json()["townships"]
     assert township["held"] == {"registered": 1, "filed": 0, "investigating": 1, "decided": 0}
     assert township["offered_by"]["waiting_since"].endswith("+00:00")
-    assert len(await each_room.feed(TOWNSHIP, lastEventId=4)) == 20
+    assert len(await each_room.feed(TOWNSHIP, lastEventId=4)) == 31
 
 
 def woven(cases: Sequence[CaseTold]) -> list[Record]:

@@ -157,7 +157,9 @@ class Promises:
         return self._sharing.raw.execute("SELECT partition, next FROM positions").fetchall()
 
     def _entered(self) -> list[str]:
-        return self._sharing.values("SELECT event_id FROM entries ORDER BY position")
+        """What was heard; what was disclosed of it was not."""
+        heard = "SELECT event_id FROM entries WHERE source <> '/services/sharing' ORDER BY position"
+        return self._sharing.values(heard)
 
     def _held(self) -> set[str]:
         """Events that wait. Behind a parked key what was applied may stay: its redrive clears it away."""

@@ -11,7 +11,8 @@ from fastapi import Request
 
 from libs.common.permit import Actor, Role
 from libs.common.web.asked import Here
-from services.sharing.feeds.loads import Arrivals
+from services.sharing.readers.loads import Arrivals
+from services.sharing.readers.reacts import Followers
 from tests.simulation import story
 from tests.simulation.network import Network
 from tests.simulation.processes import Process
@@ -25,7 +26,8 @@ class Caller(Request):
     """A request as the route sees it; nobody hangs up."""
 
     def __init__(self, serving: Serving, network: Network) -> None:
-        app = SimpleNamespace(state=SimpleNamespace(here=serving.here, arrivals=serving.arrivals))
+        state = {"here": serving.here, "arrivals": serving.arrivals, "following": serving.followers.following}
+        app = SimpleNamespace(state=SimpleNamespace(**state))
         super().__init__({"type": "http", "app": app, "headers": []})
         self._process = serving.process
         self._network = network
@@ -42,6 +44,7 @@ class Serving:
     process: Process
     here: Here
     arrivals: Arrivals
+    followers: Followers
     #: Answers that readers wait for.
     open: list[asyncio.Future[Any]] = field(default_factory=list)
     is_closed: bool = False

@@ -21,8 +21,9 @@ from libs.common import clock, edge, errors
 from libs.common.loops.filler import Filler
 from libs.common.loops.lease import Leased
 from libs.common.web.asked import Asked, Here
-from services.sharing.feeds import api as feeds
-from services.sharing.feeds.loads import Arrivals
+from services.sharing.readers import api as readers
+from services.sharing.readers.loads import Arrivals
+from services.sharing.readers.reacts import Followers
 from tests.simulation import story
 from tests.simulation.broker import SESSION, Broker
 from tests.simulation.loop import Loop
@@ -218,8 +219,9 @@ class World:
         log, journals = parts.log(process, self._broker), Journals(process, network, self._databases.source)
         consumer = parts.consumer(store, log, self._hears, self._clock, told=told)
         filler = Filler(store, journals, self._hears, self._clock, told=told)
+        followers = Followers(store, self._clock)
         here = Here(store, self._clock, self._databases.settings, self._databases.keyring)
-        self._services[process.name] = Serving(process, here, arrivals)
+        self._services[process.name] = Serving(process, here, arrivals, followers)
         self._run(process, consumer.run, filler.run)
 
     def _run(self, process: Process, *loops: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -326,7 +328,7 @@ class World:
         http = Caller(service, self._network)
         asked = Asked(http, reader.actor, "feed.read")
         try:
-            response = await feeds.follow(
+            response = await readers.follow(
                 asked, http, reader.feed, after=reader.after, limit=limit, timeout=timeout
             )
             await self._network.travel(service.process)

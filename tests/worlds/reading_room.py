@@ -36,11 +36,14 @@ from libs.common.web import application, tokens
 from libs.common.web.asked import Here
 from services.sharing.feeds import api as feeds
 from services.sharing.feeds import tables as feeds_tables
-from services.sharing.feeds.loads import Arrivals
 from services.sharing.picture import api as picture
 from services.sharing.picture import reacts
 from services.sharing.picture import tables as picture_tables
 from services.sharing.picture.reacts import Rebuilder
+from services.sharing.readers import api as readers
+from services.sharing.readers import tables as readers_tables
+from services.sharing.readers.loads import Arrivals
+from services.sharing.readers.reacts import Followers
 from tests.engines.postgres import Postgres
 from tests.worlds.desk import Speaker
 
@@ -51,7 +54,7 @@ OTHER = codes.with_check_digit("11330799002600003")
 STRANGER = codes.with_check_digit("11330799002600009")
 DIVISION = "330799101"
 
-METADATA = schema.service_metadata(*feeds_tables.ROWS, *picture_tables.ROWS)
+METADATA = schema.service_metadata(*feeds_tables.ROWS, *readers_tables.ROWS, *picture_tables.ROWS)
 POWER = "330215000000"
 DIGEST = "ab" * 32
 
@@ -211,6 +214,7 @@ class Room:
     hearing: edge.Hears
     rebuilder: Rebuilder
     arrivals: Arrivals
+    followers: Followers
     metrics: Metrics
     clock: Clock = field(default_factory=Clock)
 
@@ -260,6 +264,12 @@ class Room:
             found = await read.all(entry)
         keyed = {tuple(row.columns[name] for name in entry.KEY): row.columns for row in found}
         return [keyed[key] for key in sorted(keyed)]
+
+
+def following(room: Room, feed: str = "all") -> float:
+    """How many read this feed now, as operators see it."""
+    labels = {"service": "sharing", "feed": feed}
+    return room.metrics.registry.get_sample_value("liandong_feed_readers", labels) or 0.0
 
 
 def coming(events: Sequence[dict[str, Any]]) -> list[str]:
@@ -320,12 +330,14 @@ async def _a_room(
         metrics=metrics,
         jwks=keyring.jwks,
         checks={},
-        routers=(feeds.router, picture.router),
+        routers=(feeds.router, readers.router, picture.router),
     )
     app.state.here = Here(store, clock, settings, keyring)
-    app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
+    followers = Followers(store, clock)
+    app.state.arrivals, app.state.following = arrivals, followers.following
+    app.state.wake_rebuild = rebuilder.wake
     issuer = tokens.Issuer(keyring.tokens, settings.issuer, settings.audience)
-    room = Room(store, app, issuer, hearing, rebuilder, arrivals, metrics, clock)
+    room = Room(store, app, issuer, hearing, rebuilder, arrivals, followers, metrics, clock)
     try:
         yield room
     finally:

@@ -52,6 +52,10 @@ _FEEDS = """`sharing` gives every event a place in one log. In a feed `id` is th
 feed; the event's own are `originid` and `originsource`, and all other attributes stay as they were. An entry
 that the reader may not see is a stub: `id`, `source`, and this type:"""
 
+_DISCLOSURES = """Two types are of the log alone, in streams `disclosure/<transfer>` that one agency sees. The
+first shows it an older entry that it got as a stub: `data` has the old `position` and the `event`. The second
+tells it to forget those of a case: `data` has the case as `subject`, and the old `positions`."""
+
 
 def page() -> str:
     """The page."""
@@ -71,6 +75,8 @@ def page() -> str:
         "## In feeds",
         markdown.prose(_FEEDS),
         code(feeds.WITHHELD),
+        markdown.prose(_DISCLOSURES),
+        f"{code(feeds.DISCLOSED)}, {code(feeds.WITHDRAWN)}",
         "## Their fields",
         *(part for type_, model in catalogue().items() for part in _described(type_, model)),
     )

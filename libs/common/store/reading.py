@@ -18,14 +18,11 @@ P = TypeVar("P", bound=schema.Entry)
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A row that a reaction must know: by its key, or with `key=None` every row of a small table.
-
-    With `by`, columns of an index, the key is theirs, and every row with these values is known.
-    """
+    """Rows that a reaction must know: by their key or `by` other columns, or all of a small table."""
 
     entry: type[schema.Entry]
-    key: tuple[Any, ...] | None = None
-    by: tuple[str, ...] = ()
+    key: tuple[Any, ...] | None = None  #: None for every row
+    by: tuple[str, ...] = ()  #: the columns of `key` where it is not that of the table
 
 
 class Known:

@@ -394,6 +394,11 @@ class Bearer(HTTPBearer):
         known = request.scope.get("liandong.actor")
         if isinstance(known, Actor):
             return known
+        found = request.scope["liandong.actor"] = await self.again(request)
+        return found
+
+    async def again(self, request: Request) -> Actor:
+        """The same, judged now: an answer that goes on asks whether its token is still good."""
         given = request.headers.getlist("authorization")
         if not given:
             raise Missing("请在 Authorization 请求头中提供 Bearer 凭证")
@@ -401,9 +406,7 @@ class Bearer(HTTPBearer):
         if len(given) > 1 or scheme.lower() != "bearer":
             raise Unauthenticated()
         verifier: Verifier = request.app.state.verifier
-        found = await verifier.verify(token)
-        request.scope["liandong.actor"] = found
-        return found
+        return await verifier.verify(token)
 
 
 actor = Bearer(scheme_name="HTTPBearer", description="访问凭证（JWT）")

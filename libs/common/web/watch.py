@@ -26,6 +26,9 @@ _CHATTER = frozenset({"/healthz", "/readyz", "/metrics"})
 #: The status of a request whose caller went away before there was an answer, as nginx counts it.
 _NO_ANSWER = 499
 
+#: An answer of this kind lasts as long as somebody takes it: what it took is the time to its beginning.
+_GOES_ON = "text/event-stream"
+
 
 class Watch:
     """ASGI middleware; must stand outside of everything that may answer or fail."""
@@ -39,22 +42,24 @@ class Watch:
             await self._app(scope, receive, send)
             return
         trace = telemetry.new_trace(Headers(scope=scope).get("traceparent", ""))
-        began, status = clock.monotonic(), _NO_ANSWER
+        began, status, seconds = clock.monotonic(), _NO_ANSWER, 0.0
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in {**HEADERS, "traceparent": trace.traceparent}.items():
                     headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith(_GOES_ON):
+                    seconds = clock.monotonic() - began
             await send(message)
 
         with telemetry.speaking(self._metrics.service), telemetry.traced(trace):
             try:
                 await self._app(scope, receive, sending)
             finally:
-                self._tell(scope, status, clock.monotonic() - began)
+                self._tell(scope, status, seconds or clock.monotonic() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route, method = _template(scope), scope["method"]

@@ -544,6 +544,7 @@ def _relations(happened: Happened, agency: Addressee | None) -> frozenset[str]:
         if right["agency"] == agency.agency
     ]
     found = audience.relations(place, rights)
+    found |= audience.concerning(happened.stream, happened.data, agency.agency)
     return found | {audience.COORDINATING} if agency.coordinates else found
 
 

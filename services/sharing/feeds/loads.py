@@ -1,21 +1,19 @@
-"""What a reader's question needs: pages of the log, rights, and word that there is more to read."""
+"""What a question to the log needs: pages of it, and the rights to them."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from sqlalchemy import and_, or_
 from sqlmodel import col, select
 
 from libs.common import audience
-from libs.common.clock import monotonic
+from libs.common.contracts import cases as said
 from libs.common.permit import Actor
 from libs.common.store import schema
 from libs.common.store.reading import Reader
-from libs.common.store.store import Store
 from services.sharing import access
 from services.sharing.access import Situation
 from services.sharing.feeds import rules
@@ -35,7 +33,26 @@ async def page(read: Reader, feed: str, after: int, limit: int) -> Sequence[LogE
     statement = select(LogEntryRow).where(col(LogEntryRow.position) > after)
     if rules.FEEDS[feed].kinds is not None:
         statement = statement.where(col(LogEntryRow.feed) == feed)
-    return await read.all(LogEntry, statement.order_by(col(LogEntryRow.position)).limit(limit))
+    found = await read.all(LogEntry, statement.order_by(col(LogEntryRow.position)).limit(limit))
+    return await _looked_up(read, feed, found)
+
+
+async def _looked_up(read: Reader, feed: str, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+    """The entries, those of disclosures with what they name: one question, where there are any."""
+    naming = {entry.position: named for entry in entries if (named := rules.named(entry))}
+    if not naming:
+        return entries
+    one_of = [
+        and_(col(LogEntryRow.stream) == stream, col(LogEntryRow.seq).in_(seqs))
+        for stream, seqs in naming.values()
+    ]
+    statement = select(LogEntryRow).where(col(LogEntryRow.source) == said.SOURCE, or_(*one_of))
+    older = {(old.stream, old.seq): old for old in await read.all(LogEntry, statement)}
+
+    def whole(entry: LogEntry, stream: str, seqs: list[int]) -> LogEntry:
+        return rules.looked_up(entry, [older[stream, seq] for seq in seqs], feed)
+
+    return [whole(e, *naming[e.position]) if e.position in naming else e for e in entries]
 
 
 async def seen(
@@ -50,69 +67,15 @@ async def seen(
     rights: defaultdict[str, list[Right]] = defaultdict(list)
     for right in await read.all(Right, statement):
         rights[right.stream].append(right)
-    return [
-        (entry, replace(own, relations=audience.relations(entry, rights[entry.stream] + rights[entry.about])))
+    found = [
+        audience.relations(entry, rights[entry.stream] + rights[entry.about])
+        | audience.concerning(entry.stream, entry.data, actor.agency)
         for entry in entries
     ]
+    return [(entry, replace(own, relations=of)) for entry, of in zip(entries, found, strict=True)]
 
 
 async def end(read: Reader) -> int:
     """The newest position of the log."""
     counter = await read.one(schema.Counter, name=rules.LOG)
     return counter.position if counter else 0
-
-
-class Arrivals:
-    """Wakes the readers of this process who wait at the end of the log.
-
-    Entries that this process appends are told to it; for those that others append it looks now and then,
-    once for all who wait.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        *,
-        every: float = 1.0,
-        reading: Callable[[str], AbstractContextManager[None]] = lambda feed: nullcontext(),
-    ) -> None:
-        """`every` is in seconds; `reading` counts who reads which feed."""
-        self.reading = reading
-        self.ended = False
-        self._store = store
-        self._every = every
-        self._coming = asyncio.Event()
-        self._seen = 0
-        self._looked_at = 0.0
-
-    def tell(self) -> None:
-        """The log has grown, or may have."""
-        self._coming.set()
-        self._coming = asyncio.Event()
-
-    def end(self) -> None:
-        """The process is ending: nobody waits any longer."""
-        self.ended = True
-        self.tell()
-
-    def expect(self) -> asyncio.Event:
-        """What will be set when the log grows. Take it before reading, or what comes between is missed."""
-        return self._coming
-
-    async def pause(self, coming: asyncio.Event, until: float) -> None:
-        """Wait a little, at most until the time of `clock.monotonic`; no connection is held meanwhile."""
-        try:
-            async with asyncio.timeout(min(self._every, max(until - monotonic(), 0.0))):
-                await coming.wait()
-        except TimeoutError:
-            await self._look()
-
-    async def _look(self) -> None:
-        if monotonic() - self._looked_at < self._every:
-            return
-        self._looked_at = monotonic()
-        async with self._store.reading() as read:
-            newest = await end(read)
-        if newest != self._seen:
-            self._seen = newest
-            self.tell()

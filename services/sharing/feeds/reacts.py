@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import orjson
 
@@ -24,9 +23,12 @@ from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right
 def on_event(known: Known, event: Event | None, heard: Heard, at: Moment) -> Change:
     """Give it its place in the log; the event is None where its type is not in our catalogue."""
     of = audience.told_of(event)
-    right = _right(event, heard)
+    whose, ended = _whose(event), audience.ends(event)
+    all_ = known.all(Right) if whose else ()
+    rights = tuple(right for right in all_ if (right.stream, right.agency) == (heard.stream, whose))
     desk = Desk(
-        right=known.one(Right, *right) if right else None,
+        right=next((right for right in rights if ended and right.ground == ended.ground), None),
+        rights=rights,
         early=known.one(EarlyEntries, of[0] if of else heard.stream),
         gate=known.head(*gate_of(said.SOURCE, of[0])) if of else None,
     )
@@ -56,8 +58,8 @@ def wants(event: Event | None, heard: Heard) -> Iterable[Want]:
     """The rows that entering it depends on."""
     of = audience.told_of(event)
     yield Want(EarlyEntries, (of[0] if of else heard.stream,))
-    if right := _right(event, heard):
-        yield Want(Right, right)
+    if whose := _whose(event):
+        yield Want(Right, (heard.stream, whose), by=("stream", "agency"))
 
 
 def streams(event: Event | None, heard: Heard) -> Iterable[tuple[str, str]]:
@@ -72,7 +74,7 @@ def seen_after(report: Report, now: datetime) -> list[float]:
     return [max((now - heard.recorded_at).total_seconds(), 0.0) for heard in filed]
 
 
-def _right(event: Event | None, heard: Heard) -> tuple[Any, ...] | None:
-    """The key of the right that the event ends."""
-    ended = audience.ends(event)
-    return (heard.stream, *ended) if ended else None
+def _whose(event: Event | None) -> str:
+    """The agency whose right to the stream the event may begin or end, empty for none."""
+    moved = audience.begins(event) or audience.ends(event)
+    return moved.agency if moved else ""

@@ -1,18 +1,20 @@
 """What enters the log, who gets a right to see it, and what a reader is shown.
 
 Whether an agency may see an entry is settled when it is written (libs/common/audience.py): what was withheld
-stays withheld at its position, however often it is read.
+stays withheld at its position, however often it is read. What was withheld before a right began is disclosed
+by entries of their own, behind the event that gave it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from libs.common import audience, errors
 from libs.common.change import Change, Head
 from libs.common.contracts import cases as said
+from libs.common.contracts import sharing
 from libs.common.contracts.event import Event
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Member, Right
 
@@ -20,6 +22,15 @@ from services.sharing.feeds.tables import EarlyEntries, LogEntry, Member, Right
 LOG = "log"
 #: The type of a stub: an entry that its reader may not see.
 WITHHELD = "liandong.entry.withheld.v1"
+#: The type of an entry that shows an agency an older one, which it was given as a stub.
+DISCLOSED = "liandong.entry.disclosed.v1"
+#: The type of an entry that tells an agency to forget what was disclosed to it.
+WITHDRAWN = "liandong.entry.withdrawn.v1"
+#: The kind of the streams of such entries: one for each right, named by what gave it.
+DISCLOSURE = "disclosure"
+
+#: Attributes that an entry of a disclosure has of the event by which it came.
+_OF_CAUSE = ("time", "recordedtime", "correlationid", "traceparent", "dataclassification")
 
 
 class PositionAhead(errors.Conflict):
@@ -40,9 +51,13 @@ class Feed:
 #: Every feed there is, by name.
 FEEDS: Mapping[str, Feed] = {
     "all": Feed("全部记录", None),
-    "cases": Feed("案件及其移送", frozenset({"case"})),
+    "cases": Feed("案件及其移送", frozenset({"case", DISCLOSURE})),
     "notices": Feed("通知与签收", frozenset({"notice"})),
-    "register": Feed("机关、人员、职权与赋权名录", frozenset({"agency", "officer", "power", "grant"})),
+    "clocks": Feed("时限与督办", frozenset({"clock", "supervision"})),
+    "register": Feed(
+        "机关、人员、职权与赋权名录，节假日安排与时限规则",
+        frozenset({"agency", "officer", "power", "grant", "calendar", "limit", "policy"}),
+    ),
     "picture": Feed("协同态势", frozenset({"picture"})),
 }
 
@@ -53,6 +68,8 @@ class Desk:
 
     #: The right that the event may end.
     right: Right | None = None
+    #: All rights to the stream that the agency had whose right begins or ends.
+    rights: tuple[Right, ...] = ()
     #: What waits for events of the entry's stream, or of the stream that it tells of.
     early: EarlyEntries | None = None
     #: How far the stream that it tells of has been heard; None where it tells of no case.
@@ -75,7 +92,74 @@ def enter(s: Desk, entry: LogEntry, event: Event | None) -> Change:
     if of and s.gate and s.gate.seq < of[1]:
         return Change.all_of([rights, _wait(s.early, s.gate, entry, *of)])
     due, rest = _due(s.early if not of else None, entry)
-    return Change.all_of([rights, rest, Change().numbering(LOG, entry, *due)])
+    past, theirs = _disclosing(s, entry, rights)
+    return Change.all_of([rights, theirs, rest, Change().numbering(LOG, entry, *past, *due)])
+
+
+def _disclosing(s: Desk, entry: LogEntry, rights: Change) -> tuple[list[LogEntry], Change]:
+    """The entries that follow upon a right which begins or ends here, and the right to see them."""
+    past: list[LogEntry] = []
+    theirs = Change()
+    for right in (row.entry for row in rights.rows if isinstance(row.entry, Right)):
+        before = hidden_before(right, s.rights)
+        if before and right.until_seq is None:
+            past += [_about_past(right, entry, DISCLOSED, n, [seq]) for n, seq in enumerate(before, 1)]
+            theirs = theirs.putting(right.but(stream=_disclosure(right), from_seq=1))
+        elif before:
+            past.append(_about_past(right, entry, WITHDRAWN, len(before) + 1, before))
+    return past, theirs
+
+
+def hidden_before(right: Right, all_: Iterable[Right]) -> list[int]:
+    """The seqs of the stream that its agency was given as stubs when this right began.
+
+    None where another right of the agency went on at that time: what lies before was disclosed with that one.
+    """
+    earlier = [other for other in all_ if other.from_seq < right.from_seq]
+    if any(audience.covers(other, right.stream, right.from_seq) for other in earlier):
+        return []
+    return [
+        n for n in range(1, right.from_seq) if not any(audience.covers(o, right.stream, n) for o in earlier)
+    ]
+
+
+def _disclosure(right: Right) -> str:
+    return f"{DISCLOSURE}/{right.ground}"
+
+
+def _about_past(right: Right, cause: LogEntry, type_: str, seq: int, seqs: list[int]) -> LogEntry:
+    """An entry that names older ones of the right's stream; their positions are looked up when it is read."""
+    stream = _disclosure(right)
+    kept = {name: cause.attributes[name] for name in _OF_CAUSE if name in cause.attributes}
+    own = {"type": type_, "subject": stream, "sequence": str(seq), "causationid": cause.event_id}
+    return LogEntry(
+        event_id=f"{stream}/{seq}",
+        source=sharing.SOURCE,
+        type=type_,
+        stream=stream,
+        seq=seq,
+        feed=cause.feed,
+        county=False,
+        recorded_at=cause.recorded_at,
+        attributes={**kept, **own},
+        data={"stream": right.stream, "seqs": seqs},
+    )
+
+
+def named(entry: LogEntry) -> tuple[str, list[int]] | None:
+    """The stream and seqs of the older events that an entry of a disclosure names; None for any other."""
+    if entry.source != sharing.SOURCE or entry.type not in (DISCLOSED, WITHDRAWN):
+        return None
+    return entry.data["stream"], entry.data["seqs"]
+
+
+def looked_up(entry: LogEntry, older: Iterable[LogEntry], feed: str) -> LogEntry:
+    """An entry of a disclosure as it is read: what it discloses stands in it, with the old positions."""
+    if entry.type == WITHDRAWN:
+        positions = [old.position for old in older]
+        return entry.but(data={"subject": entry.data["stream"], "positions": positions})
+    (old,) = older
+    return entry.but(data={"position": old.position, "event": shown(old, feed)})
 
 
 def _wait(early: EarlyEntries | None, gate: Head, entry: LogEntry, about: str, seq: int) -> Change:
@@ -97,7 +181,7 @@ def _due(early: EarlyEntries | None, entry: LogEntry) -> tuple[list[LogEntry], C
 def shown(entry: LogEntry, feed: str) -> dict[str, Any]:
     """The entry as an event of this feed: its id is its position, its first id and source go with it."""
     return {
-        **_named(entry.position, feed),
+        **_placed(entry.position, feed),
         **{name: entry.attributes[name] for name in audience.KEPT if name in entry.attributes},
         "originid": entry.event_id,
         "originsource": entry.source,
@@ -108,7 +192,7 @@ def shown(entry: LogEntry, feed: str) -> dict[str, Any]:
 
 def withheld(position: int, feed: str) -> dict[str, Any]:
     """What a reader gets in place of an entry that they may not see: its position, and nothing else."""
-    return {**_named(position, feed), "type": WITHHELD}
+    return {**_placed(position, feed), "type": WITHHELD}
 
 
 def source_of(feed: str) -> str:
@@ -116,7 +200,7 @@ def source_of(feed: str) -> str:
     return f"/services/sharing/feeds/{feed}"
 
 
-def _named(position: int, feed: str) -> dict[str, Any]:
+def _placed(position: int, feed: str) -> dict[str, Any]:
     return {"specversion": "1.0", "id": str(position), "source": source_of(feed)}
 
 

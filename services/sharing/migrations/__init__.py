@@ -5,5 +5,6 @@ from __future__ import annotations
 from libs.common.store import schema
 from services.sharing.feeds import tables as feeds
 from services.sharing.picture import tables as picture
+from services.sharing.readers import tables as readers
 
-METADATA = schema.service_metadata(*feeds.ROWS, *picture.ROWS)
+METADATA = schema.service_metadata(*feeds.ROWS, *readers.ROWS, *picture.ROWS)

@@ -14,6 +14,7 @@ from sqlmodel import select as select_rows
 from sqlmodel.sql.expression import SelectOfScalar
 
 from libs.common.change import gate_of
+from libs.common.contracts import cases as said
 from libs.common.store import schema
 from libs.common.store.reading import Reader
 from services.sharing.feeds import rules as log
@@ -78,7 +79,9 @@ async def rebuilding(read: Reader) -> Rebuilding | None:
 async def next_cases(read: Reader, after: int) -> list[CaseInLog]:
     """The cases that began next behind a position, their gates first; empty at the end of the log."""
     first = select_rows(LogEntryRow).where(col(LogEntryRow.feed) == "cases", col(LogEntryRow.seq) == 1)
-    first = first.where(col(LogEntryRow.position) > after).order_by(col(LogEntryRow.position)).limit(CASES)
+    # What is disclosed of a case stands in the same feed, and is no case.
+    first = first.where(col(LogEntryRow.source) == said.SOURCE, col(LogEntryRow.position) > after)
+    first = first.order_by(col(LogEntryRow.position)).limit(CASES)
     began = {gate_of(entry.source, entry.stream): entry for entry in await read.all(LogEntry, first)}
     gates = await read.heads(began)
     told: defaultdict[str, list[LogEntry]] = defaultdict(list)
