@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from fastapi import FastAPI
 
 from libs.common import edge
+from libs.common.clock import monotonic
 from libs.common.contracts.event import CATALOGUE
 from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
+from libs.common.telemetry import Metrics
 from libs.common.web import application, operations
 from services.parts import Parts, topic
 from services.sharing import access
@@ -15,7 +19,9 @@ from services.sharing.feeds import api as feeds
 from services.sharing.feeds import loads
 from services.sharing.feeds import reacts as log
 from services.sharing.picture import api as picture
-from services.sharing.picture import reacts
+from services.sharing.picture import loads as pictures
+from services.sharing.picture import reacts, rules
+from services.sharing.picture.rules import Snapshot
 
 HEARS = edge.Hears(
     group="sharing",
@@ -25,6 +31,8 @@ HEARS = edge.Hears(
     catalogue=CATALOGUE,
 )
 ROUTERS = (feeds.router, picture.router)
+#: The part of the time that counting the picture for the gauges may take: it grows with the county.
+COUNTING = 0.01
 
 
 def create(parts: Parts) -> FastAPI:
@@ -37,7 +45,17 @@ def create(parts: Parts) -> FastAPI:
         for seconds in log.seen_after(report, parts.clock.now()):
             parts.metrics.seen(seconds)
 
-    loops = parts.loops(HEARS, told=told, others={"rebuild": rebuilder.run})
+    due = monotonic()
+
+    async def measure(read: Reader) -> None:
+        nonlocal due
+        if (begun := monotonic()) < due:
+            return
+        gauge(parts.metrics, await pictures.snapshot(read), parts.clock.now())
+        ended = monotonic()
+        due = ended + (ended - begun) / COUNTING
+
+    loops = parts.loops(HEARS, told=told, measure=measure, others={"rebuild": rebuilder.run})
     app = application.compose(
         "联动 · 共享",
         settings=parts.settings,
@@ -51,6 +69,20 @@ def create(parts: Parts) -> FastAPI:
     app.state.here, app.state.loops, app.state.end = parts.here(), loops, arrivals.end
     app.state.arrivals, app.state.wake_rebuild = arrivals, rebuilder.wake
     return app
+
+
+def gauge(metrics: Metrics, snapshot: Snapshot, now: datetime) -> None:
+    """Show operators the numbers that `GET /v1/picture` shows coordinators."""
+    for line in snapshot.lines:
+        metrics.agency(line.agency, line.name, line.kind, line.division)
+        for stage in rules.OPEN:
+            metrics.holding(line.agency, line.kind, stage, snapshot.count("held", line, stage).n)
+        for state in ("waiting", *rules.ANSWERS):
+            to, by = (snapshot.count(part, line, state).n for part in ("offered_to", "offered_by"))
+            metrics.transfers(line.agency, line.kind, "to", state, to)
+            metrics.transfers(line.agency, line.kind, "by", state, by)
+        since = snapshot.count("offered_to", line, "waiting").since
+        metrics.waiting(line.agency, line.kind, max((now - since).total_seconds(), 0.0) if since else 0.0)
 
 
 async def gate(read: Reader, actor: Actor, action: str) -> Permit:

@@ -114,11 +114,15 @@ def test_every_metric_is_exposed_as_it_is_documented() -> None:
     metrics.published(2)
     metrics.publish_failed(1)
     metrics.lease("relay", True)
-    metrics.lag("liandong.cases.v1", 0, 7)
+    metrics.lag({("liandong.cases.v1", 0): 7})
     metrics.applied("liandong.case.filed.v1")
     metrics.held(1)
     metrics.parked(1)
     metrics.unroutable("liandong.case.filed.v1", 1)
+    metrics.agency("113307990026000025", "县水利局", "department", "330799")
+    metrics.holding("113307990026000025", "department", "filed", 4)
+    metrics.transfers("113307990026000025", "department", "to", "waiting", 1)
+    metrics.waiting("113307990026000025", "department", 60.0)
     metrics.seen(0.2)
     metrics.alarms("topic-recreated", 1)
     with metrics.reading("county"):
@@ -143,6 +147,18 @@ def test_labels_are_bounded() -> None:
     assert {sample.labels["method"] for sample in family.samples} == {"other"}
     with pytest.raises(ValueError, match="no such result"):
         metrics.committed("case 17")  # type: ignore[arg-type]
+
+
+def test_a_partition_that_went_to_another_process_is_said_no_longer() -> None:
+    metrics = telemetry.Metrics("notify")
+
+    def behind(partition: str) -> float | None:
+        labels = {"service": "notify", "topic": "liandong.cases.v1", "partition": partition}
+        return metrics.registry.get_sample_value("liandong_consumer_lag", labels)
+
+    metrics.lag({("liandong.cases.v1", 0): 7, ("liandong.cases.v1", 1): 900})
+    metrics.lag({("liandong.cases.v1", 0): 6})
+    assert (behind("0"), behind("1")) == (6, None)
 
 
 def test_readers_leave_the_gauge_when_they_go() -> None:

@@ -122,8 +122,8 @@ class Loops:
         self.metrics.outbox(max(age, 0.0), outbox.depth)
         self.metrics.lease("relay", self.relay.leads)
         self._count()
-        for partition, behind in self.consumer.lag().items():
-            self.metrics.lag(partition.topic, partition.number, behind)
+        lag = self.consumer.lag()
+        self.metrics.lag({(partition.topic, partition.number): n for partition, n in lag.items()})
         async with self.store.reading() as read:
             held = await read.rows(select(func.count().label("n")).select_from(_HELD))
             parked = await read.rows(select(func.count().label("n")).select_from(_PARKED))
