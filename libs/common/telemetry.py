@@ -331,6 +331,9 @@ class Metrics:
             self._histograms[name] = Histogram(
                 name, metric.help, labels, buckets=metric.buckets, registry=self.registry
             )
+        if metric.kind != "gauge" and not metric.labels:
+            # What begins at its first count has, to Prometheus, grown by nothing.
+            (self._counters.get(name) or self._histograms[name]).labels(self.service)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         return self._counters[name].labels(self.service, *labels)
