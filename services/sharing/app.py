@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from libs.common import clock as clocks
 from libs.common import edge
-from libs.common.clock import monotonic
+from libs.common.clock import Clock
 from libs.common.contracts.event import CATALOGUE
 from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
@@ -31,8 +32,8 @@ HEARS = edge.Hears(
     catalogue=CATALOGUE,
 )
 ROUTERS = (feeds.router, picture.router)
-#: The part of the time that counting the picture for the gauges may take: it grows with the county.
-COUNTING = 0.01
+#: The part of the time that counting the picture for operators may take.
+SHARE = 0.01
 
 
 def create(parts: Parts) -> FastAPI:
@@ -45,17 +46,12 @@ def create(parts: Parts) -> FastAPI:
         for seconds in log.seen_after(report, parts.clock.now()):
             parts.metrics.seen(seconds)
 
-    due = monotonic()
-
-    async def measure(read: Reader) -> None:
-        nonlocal due
-        if (begun := monotonic()) < due:
-            return
-        gauge(parts.metrics, await pictures.snapshot(read), parts.clock.now())
-        ended = monotonic()
-        due = ended + (ended - begun) / COUNTING
-
-    loops = parts.loops(HEARS, told=told, measure=measure, others={"rebuild": rebuilder.run})
+    loops = parts.loops(
+        HEARS,
+        told=told,
+        measure=Counting(parts.metrics, parts.clock).measure,
+        others={"rebuild": rebuilder.run},
+    )
     app = application.compose(
         "联动 · 共享",
         settings=parts.settings,
@@ -71,18 +67,44 @@ def create(parts: Parts) -> FastAPI:
     return app
 
 
-def gauge(metrics: Metrics, snapshot: Snapshot, now: datetime) -> None:
-    """Show operators the numbers that `GET /v1/picture` shows coordinators."""
-    for line in snapshot.lines:
-        metrics.agency(line.agency, line.name, line.kind, line.division)
-        for stage in rules.OPEN:
-            metrics.holding(line.agency, line.kind, stage, snapshot.count("held", line, stage).n)
-        for state in ("waiting", *rules.ANSWERS):
-            to, by = (snapshot.count(part, line, state).n for part in ("offered_to", "offered_by"))
-            metrics.transfers(line.agency, line.kind, "to", state, to)
-            metrics.transfers(line.agency, line.kind, "by", state, by)
-        since = snapshot.count("offered_to", line, "waiting").since
-        metrics.waiting(line.agency, line.kind, max((now - since).total_seconds(), 0.0) if since else 0.0)
+class Counting:
+    """Shows operators the numbers that `GET /v1/picture` shows coordinators.
+
+    Counting grows with the county, and every process of the service does it: it may take a small share of
+    the time, so that the larger the county, the more seldom it is counted.
+    """
+
+    def __init__(
+        self, metrics: Metrics, clock: Clock, *, monotonic: Callable[[], float] = clocks.monotonic
+    ) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._monotonic = monotonic
+        self._due = monotonic()
+
+    async def measure(self, read: Reader) -> None:
+        """Bring the gauges up to date, if it is time to."""
+        if (begun := self._monotonic()) < self._due:
+            return
+        try:
+            self._show(await pictures.snapshot(read))
+        finally:
+            ended = self._monotonic()
+            self._due = ended + (ended - begun) / SHARE
+
+    def _show(self, snapshot: Snapshot) -> None:
+        metrics, now = self._metrics, self._clock.now()
+        for line in snapshot.lines:
+            metrics.agency(line.agency, line.name, line.kind, line.division)
+            for stage in rules.OPEN:
+                metrics.holding(line.agency, line.kind, stage, snapshot.count("held", line, stage).n)
+            for state in ("waiting", *rules.ANSWERS):
+                to, by = (snapshot.count(part, line, state).n for part in ("offered_to", "offered_by"))
+                metrics.transfers(line.agency, line.kind, "to", state, to)
+                metrics.transfers(line.agency, line.kind, "by", state, by)
+            since = snapshot.count("offered_to", line, "waiting").since
+            waited = (now - since).total_seconds() if since else 0.0
+            metrics.waiting(line.agency, line.kind, max(waited, 0.0))
 
 
 async def gate(read: Reader, actor: Actor, action: str) -> Permit:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from prometheus_client import generate_latest
 
-from libs.common import clock, telemetry
+from libs.common import clock, errors, telemetry
+from libs.common.store.reading import Reader
+from tests.worlds import deployment
 
 
 def line(message: object, *args: object, exc_info: Any = None, **extra: object) -> str:
@@ -171,3 +174,17 @@ def test_readers_leave_the_gauge_when_they_go() -> None:
     with metrics.reading("county"), metrics.reading("county"):
         assert readers() == 2
     assert readers() == 0
+
+
+@pytest.mark.anyio
+async def test_what_a_service_cannot_count_hides_nothing_that_wakes_people(tmp_path: Path) -> None:
+    async def fails(read: Reader) -> None:
+        raise errors.Transient("too large to be counted in time")
+
+    async with deployment.on_embedded(tmp_path) as county:
+        loops = county.loops("sharing")
+        loops.also_measure = fails
+        with pytest.raises(errors.Transient):
+            await loops.measure()
+        labels = {"service": "sharing", "kind": "open_gap"}
+        assert loops.metrics.registry.get_sample_value("liandong_alarms", labels) == 0

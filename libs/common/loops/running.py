@@ -128,13 +128,15 @@ class Loops:
             held = await read.rows(select(func.count().label("n")).select_from(_HELD))
             parked = await read.rows(select(func.count().label("n")).select_from(_PARKED))
             records = await read.rows(select(func.count().label("n")).select_from(_RECORDS))
-            if self.also_measure:
-                await self.also_measure(read)
         self.metrics.held(held[0]["n"])
         self.metrics.parked(parked[0]["n"])
         self.metrics.alarms("unreadable_record", records[0]["n"])
         self.metrics.alarms("consumer_stopped", 1 if self.consumer.stopped else 0)
         self.metrics.alarms("open_gap", len(self.filler.open_gaps))
+        # Last, and by itself: if it fails, what wakes people has been said.
+        if self.also_measure:
+            async with self.store.reading() as read:
+                await self.also_measure(read)
 
     def _count(self) -> None:
         self.metrics.published(self.relay.published - self._published)
