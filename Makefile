@@ -44,7 +44,7 @@ fix: $(VENV)/check.stamp ## Put right what a machine can: order of imports, form
 	$(BIN)/ruff format
 	$(BIN)/python -m tools.docs
 
-up: .env ## Start PostgreSQL, Kafka and the three services with Docker Compose
+up: .env ## Start the three services, PostgreSQL, Kafka, Prometheus and Grafana with Docker Compose
 	docker compose up --build --detach --wait
 
 down: ## Stop them; the volumes stay
@@ -76,5 +76,5 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.env: ## (made once) passwords for the compose file
+.env: deploy/passwords.py ## (made once, added to by a release that asks for more) passwords of the compose file
 	$(PYTHON) deploy/passwords.py $@

@@ -14,12 +14,13 @@ from tests.engines.chromium import Chromium
 from tests.engines.kafka import Kafka
 from tests.engines.node import Node
 from tests.engines.postgres import Postgres
+from tests.engines.prometheus import Prometheus
 
 # Read before the environment is cleaned.
 ENGINES_REQUIRED = os.environ.get("LIANDONG_REQUIRE_ENGINES") == "1"
 CACHE = Path(os.environ.get("LIANDONG_CACHE") or Path(__file__).parent.parent / ".cache")
 
-Engine = TypeVar("Engine", Postgres, Kafka, Node, Chromium)
+Engine = TypeVar("Engine", Postgres, Kafka, Node, Chromium, Prometheus)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +68,12 @@ def chromium() -> Iterator[Chromium]:
     yield from engine(Chromium)
 
 
+@pytest.fixture(scope="session")
+def prometheus() -> Iterator[Prometheus]:
+    """Prometheus and promtool; a test starts a server by giving it something to watch."""
+    yield from engine(lambda: Prometheus(CACHE / "prometheus"))
+
+
 def engine(start: Callable[[], Engine]) -> Iterator[Engine]:
     """An engine while a fixture has it; where this machine has none, the test is skipped."""
     try:
@@ -88,6 +95,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in night]
         config.hook.pytest_deselected(items=night)
     for item in items:
-        for engine in {"postgres", "kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+        for engine in {"postgres", "kafka", "own_kafka", "prometheus"} & set(
+            getattr(item, "fixturenames", ())
+        ):
             item.add_marker(engine.removeprefix("own_"))
             item.add_marker("connected")

@@ -153,6 +153,8 @@ def log_as_json(level: str = "INFO") -> None:
 
 #: How a commit may end, as operators count it.
 Commit = Literal["committed", "conflict", "fence_lost"]
+#: Whose transfers: offered to an agency, or by it.
+Side = Literal["to", "by"]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -194,6 +196,22 @@ METRICS: Mapping[str, Metric] = {
         Metric("liandong_endpoints", "gauge", ("state",), "推送端点数，按状态"),
         Metric("liandong_feed_readers", "gauge", ("feed",), "正在读取或等待的订阅者数"),
         Metric("liandong_feed_lag", "gauge", ("feed", "form"), "最落后的订阅者尚未读取的记录数，按形式"),
+        Metric(
+            "liandong_agency_info", "gauge", ("agency", "name", "kind", "division"), "已登记的机关（恒为 1）"
+        ),
+        Metric("liandong_cases_open", "gauge", ("agency", "kind", "stage"), "机关承办的未结案件数，按阶段"),
+        Metric(
+            "liandong_transfers",
+            "gauge",
+            ("agency", "kind", "side", "state"),
+            "移送数，按状态（side：to 为移送给该机关的，by 为该机关移送出的）",
+        ),
+        Metric(
+            "liandong_transfer_waiting_seconds",
+            "gauge",
+            ("agency", "kind"),
+            "等待该机关答复的移送中最早一件已等待的时间（秒）",
+        ),
         Metric("liandong_filed_to_seen_seconds", "histogram", (), "从立案到对方可见的时间（秒）", _HOPS),
         Metric("liandong_alarms", "gauge", ("kind",), "当前告警数，按种类"),
     )
@@ -241,9 +259,14 @@ class Metrics:
         """This process holds the lease, or no longer."""
         self._gauge("liandong_lease_held", lease).set(held)
 
-    def lag(self, topic: str, partition: int, behind: int) -> None:
-        """So many records of the partition are not applied yet."""
-        self._gauge("liandong_consumer_lag", topic, str(partition)).set(behind)
+    def lag(self, behind: Mapping[tuple[str, int], int]) -> None:
+        """So many records of each partition (topic, number) that this process reads are not applied yet.
+
+        Those that are not named are another process's by now, and are said no longer.
+        """
+        self._gauges["liandong_consumer_lag"].clear()
+        for (topic, partition), count in behind.items():
+            self._gauge("liandong_consumer_lag", topic, str(partition)).set(count)
 
     def applied(self, type: str) -> None:
         """An event of this type took effect."""
@@ -291,6 +314,22 @@ class Metrics:
         """Whoever is furthest behind of those who follow this feed so has so many entries to read."""
         self._gauge("liandong_feed_lag", feed, form).set(behind)
 
+    def agency(self, agency: str, name: str, kind: str, division: str) -> None:
+        """An agency of the county: what its code is called."""
+        self._gauge("liandong_agency_info", agency, name, kind, division).set(1)
+
+    def holding(self, agency: str, kind: str, stage: str, count: int) -> None:
+        """The agency holds so many open cases at this stage."""
+        self._gauge("liandong_cases_open", agency, kind, stage).set(count)
+
+    def transfers(self, agency: str, kind: str, side: Side, state: str, count: int) -> None:
+        """So many transfers to the agency, or by it, are in this state."""
+        self._gauge("liandong_transfers", agency, kind, side, state).set(count)
+
+    def waiting(self, agency: str, kind: str, seconds: float) -> None:
+        """The oldest transfer that the agency has not answered has waited so long; 0 where there is none."""
+        self._gauge("liandong_transfer_waiting_seconds", agency, kind).set(seconds)
+
     def seen(self, seconds: float) -> None:
         """A filed case became visible to the other agency after so many seconds."""
         self._histogram("liandong_filed_to_seen_seconds").observe(seconds)
@@ -309,6 +348,9 @@ class Metrics:
             self._histograms[name] = Histogram(
                 name, metric.help, labels, buckets=metric.buckets, registry=self.registry
             )
+        if metric.kind != "gauge" and not metric.labels:
+            # What begins at its first count has, to Prometheus, grown by nothing.
+            (self._counters.get(name) or self._histograms[name]).labels(self.service)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         return self._counters[name].labels(self.service, *labels)

@@ -67,7 +67,8 @@ def create(parts: Parts) -> FastAPI:
     heard = hears(parts.settings.default_agency)
 
     async def measure(read: Reader) -> None:
-        for type_, count in (await loads.unroutable(read)).items():
+        # Every type is said from the start: what appears only with its first count has grown by nothing.
+        for type_, count in {**dict.fromkeys(CATALOGUE, 0), **await loads.unroutable(read)}.items():
             parts.metrics.unroutable(type_, count)
         parts.metrics.obligations(await clock_loads.lights(read, parts.clock.now()))
         for state, count in (await endpoints.states(read)).items():

@@ -1,1 +1,4 @@
-"""Real servers for the tests: a PostgreSQL from a wheel, a Kafka from Maven, both without Docker."""
+"""Real servers for the tests, all without Docker.
+
+PostgreSQL comes from a wheel, Kafka from Maven, Prometheus from Debian.
+"""

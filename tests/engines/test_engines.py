@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.engines import server
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
+from tests.engines.prometheus import Prometheus
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +108,22 @@ async def test_kafka_hangs_while_paused_and_goes_on_after(kafka: Kafka) -> None:
         async with asyncio.timeout(20):
             await waiting
     assert await _read(kafka, "engines.pause", 2) == [b"before", b"during"]
+
+
+def test_prometheus_answers_while_it_is_wanted_and_says_what_is_wrong(prometheus: Prometheus) -> None:
+    with prometheus.watching("scrape_configs: []\n") as first, prometheus.watching("{}\n") as second:
+        assert first.url != second.url
+        assert first.ask("vector(7)") == [({}, 7.0)]
+        assert second.ask("up") == []
+        with pytest.raises(ValueError, match="parse error"):
+            first.ask("sum by service (up)")
+    assert not first.is_ready()
+
+
+def test_prometheus_says_why_it_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(server.Unavailable, match="there is no apt-get"):
+        Prometheus(tmp_path / "cache")
 
 
 def test_no_setting_of_the_shell_reaches_a_test() -> None:

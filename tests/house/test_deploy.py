@@ -141,6 +141,19 @@ def test_make_up_invents_every_password_that_is_asked_for(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_a_release_that_asks_for_more_passwords_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("POSTGRES_PASSWORD=known to the database\nLIANDONG_ISSUER=county")
+    subprocess.run([sys.executable, ROOT / "deploy/passwords.py", file], check=True)
+    made = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    assert made["POSTGRES_PASSWORD"] == "known to the database"
+    assert made["LIANDONG_ISSUER"] == "county"
+    assert made["GF_SECURITY_ADMIN_PASSWORD"]
+    before = file.read_text()
+    subprocess.run([sys.executable, ROOT / "deploy/passwords.py", file], check=True)
+    assert file.read_text() == before
+
+
 def test_every_volume_is_declared_and_every_mounted_file_exists() -> None:
     declared = yaml.safe_load(COMPOSE)["volumes"].keys()
     mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from libs.common.change import Change
-from libs.common.clock import Moment, Trace
+from libs.common.clock import Clock, Moment, Trace
 from libs.common.contracts.sharing import PictureRebuilt
 from libs.common.log.seam import Record
 from libs.common.permit import Role
 from libs.common.store.schema import JournalEntry
 from libs.common.store.seam import Committed, Conflict
+from services.sharing.app import Counting
 from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture import loads, rules
 from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
@@ -111,6 +113,84 @@ async def test_the_picture_shows_each_agency_and_where_it_stands(room: Room) -> 
 
 def nothing() -> dict[str, Any]:
     return {"waiting": 0, "waiting_since": None, "accepted": 0, "returned": 0, "withdrawn": 0}
+
+
+async def test_operators_see_the_numbers_of_the_picture(each_room: Room) -> None:
+    await each_room.hears(*county(Speaker()))
+    await counted(each_room, Counting(each_room.metrics, Later()))
+
+    def said(metric: str, agency: str, **labels: str) -> float | None:
+        labels |= {"service": "sharing", "agency": agency}
+        return each_room.metrics.registry.get_sample_value(f"liandong_{metric}", labels)
+
+    ours, theirs = {"kind": "township"}, {"kind": "department"}
+    held = [said("cases_open", TOWNSHIP, **ours, stage=stage) for stage in rules.OPEN]
+    assert held == [1, 0, 1, 0]
+    assert said("cases_open", DEPARTMENT, **theirs, stage="filed") == 1
+    states = ("waiting", "accepted", "returned", "withdrawn")
+    assert [said("transfers", TOWNSHIP, **ours, side="by", state=state) for state in states] == [1, 1, 1, 1]
+    assert [said("transfers", TOWNSHIP, **ours, side="to", state=state) for state in states] == [0, 0, 0, 0]
+    assert [said("transfers", DEPARTMENT, **theirs, side="to", state=state) for state in states] == [
+        1,
+        1,
+        1,
+        0,
+    ]
+    waited = said("transfer_waiting_seconds", DEPARTMENT, **theirs)
+    assert waited is not None
+    assert 3600 <= waited < 3660
+    assert said("transfer_waiting_seconds", TOWNSHIP, **ours) == 0
+    assert said("agency_info", DEPARTMENT, **theirs, name="县水利局", division="330799") == 1
+
+
+class Later(Clock):
+    """An hour from now."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+async def counted(room: Room, counting: Counting) -> None:
+    async with room.store.reading() as read:
+        await counting.measure(read)
+
+
+async def test_counting_the_picture_takes_a_hundredth_of_the_time(room: Room) -> None:
+    time = 0.0
+
+    def monotonic() -> float:
+        """Everything takes a second."""
+        nonlocal time
+        time += 1.0
+        return time
+
+    def filed() -> float | None:
+        labels = {"service": "sharing", "agency": DEPARTMENT, "kind": "department", "stage": "filed"}
+        return room.metrics.registry.get_sample_value("liandong_cases_open", labels)
+
+    counting = Counting(room.metrics, room.clock, monotonic=monotonic)
+    await counted(room, counting)
+    assert filed() == 0
+    await room.hears(*county(Speaker()))
+    time = 95.0
+    await counted(room, counting)
+    assert filed() == 0
+    time = 105.0
+    await counted(room, counting)
+    assert filed() == 1
+
+
+async def test_no_label_of_the_picture_holds_the_id_of_a_case(room: Room) -> None:
+    await room.hears(*county(Speaker()))
+    await counted(room, Counting(room.metrics, room.clock))
+    values = {
+        value
+        for family in room.metrics.registry.collect()
+        for sample in family.samples
+        for value in sample.labels.values()
+    }
+    assert DEPARTMENT in values
+    assert [value for value in values if value.startswith("c") and value[1:2].isdigit()] == []
 
 
 async def test_the_same_picture_is_the_same_bytes(room: Room) -> None:

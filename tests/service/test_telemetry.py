@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from prometheus_client import generate_latest
 
-from libs.common import clock, telemetry
+from libs.common import clock, errors, telemetry
+from libs.common.store.reading import Reader
+from tests.worlds import deployment
 
 
 def line(message: object, *args: object, exc_info: Any = None, **extra: object) -> str:
@@ -114,11 +117,15 @@ def test_every_metric_is_exposed_as_it_is_documented() -> None:
     metrics.published(2)
     metrics.publish_failed(1)
     metrics.lease("relay", True)
-    metrics.lag("liandong.cases.v1", 0, 7)
+    metrics.lag({("liandong.cases.v1", 0): 7})
     metrics.applied("liandong.case.filed.v1")
     metrics.held(1)
     metrics.parked(1)
     metrics.unroutable("liandong.case.filed.v1", 1)
+    metrics.agency("113307990026000025", "县水利局", "department", "330799")
+    metrics.holding("113307990026000025", "department", "filed", 4)
+    metrics.transfers("113307990026000025", "department", "to", "waiting", 1)
+    metrics.waiting("113307990026000025", "department", 60.0)
     metrics.seen(0.2)
     metrics.alarms("topic-recreated", 1)
     with metrics.reading("county"):
@@ -145,6 +152,18 @@ def test_labels_are_bounded() -> None:
         metrics.committed("case 17")  # type: ignore[arg-type]
 
 
+def test_a_partition_that_went_to_another_process_is_said_no_longer() -> None:
+    metrics = telemetry.Metrics("notify")
+
+    def behind(partition: str) -> float | None:
+        labels = {"service": "notify", "topic": "liandong.cases.v1", "partition": partition}
+        return metrics.registry.get_sample_value("liandong_consumer_lag", labels)
+
+    metrics.lag({("liandong.cases.v1", 0): 7, ("liandong.cases.v1", 1): 900})
+    metrics.lag({("liandong.cases.v1", 0): 6})
+    assert (behind("0"), behind("1")) == (6, None)
+
+
 def test_readers_leave_the_gauge_when_they_go() -> None:
     metrics = telemetry.Metrics("sharing")
 
@@ -155,3 +174,17 @@ def test_readers_leave_the_gauge_when_they_go() -> None:
     with metrics.reading("county"), metrics.reading("county"):
         assert readers() == 2
     assert readers() == 0
+
+
+@pytest.mark.anyio
+async def test_what_a_service_cannot_count_hides_nothing_that_wakes_people(tmp_path: Path) -> None:
+    async def fails(read: Reader) -> None:
+        raise errors.Transient("too large to be counted in time")
+
+    async with deployment.on_embedded(tmp_path) as county:
+        loops = county.loops("sharing")
+        loops.also_measure = fails
+        with pytest.raises(errors.Transient):
+            await loops.measure()
+        labels = {"service": "sharing", "kind": "open_gap"}
+        assert loops.metrics.registry.get_sample_value("liandong_alarms", labels) == 0

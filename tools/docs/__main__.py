@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from tools.docs import events, law, problems, settings
 from tools.docs.markdown import ROOT
+from tools.operators import alerts, grafana
+from tools.operators.dashboards import DASHBOARDS
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/events.md": events.page,
     "docs/law.md": law.page,
     "docs/settings.md": settings.page,
     "docs/problems.md": problems.page,
+    "deploy/prometheus/rules/liandong.yml": alerts.page,
+    **{
+        f"deploy/grafana/dashboards/{dashboard.uid.removeprefix('liandong-')}.json": partial(
+            grafana.page, dashboard
+        )
+        for dashboard in DASHBOARDS
+    },
 }
 
 

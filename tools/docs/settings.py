@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,6 +17,7 @@ from libs.common.settings import PREFIX, Settings
 from libs.common.telemetry import METRICS
 from tools.docs import markdown, source
 from tools.docs.markdown import ROOT, code, table
+from tools.operators import alerts as rules
 
 _INTRODUCTION = """Settings are environment variables, or files of the same names in `/run/secrets`. A
 variable that begins with `LIANDONG_` and is not in this table is refused at the start, and so is a value
@@ -26,6 +28,9 @@ _METRICS = """`GET /metrics` of each service; every metric also has the label `s
 bounded: routes are templates, and no label ever holds the id of a thing."""
 
 _ALARMS = "`liandong_alarms{kind=…}` is above zero as long as something waits for a person. The kinds:"
+
+_ALERTS = """Rules of Prometheus over these metrics, `deploy/prometheus/rules`. `page` wakes somebody now,
+`ticket` waits for the working day."""
 
 _ACTIONS = """Each line of a log is one JSON object with `time`, `level`, `service`, `logger`, `action`,
 `message` and, where it belongs to a request or an event, `trace_id` and `traceparent`. The actions:"""
@@ -44,6 +49,9 @@ def page() -> str:
         "## Alarms",
         markdown.prose(_ALARMS),
         "\n".join(f"- {code(kind)}" for kind in alarms()),
+        "## Alerts",
+        markdown.prose(_ALERTS),
+        table(("alert", "severity", "owner", "says", "what to do"), _alerts()),
         "## Actions in logs",
         markdown.prose(_ACTIONS),
         table(("action", "said in"), _actions()),
@@ -125,6 +133,14 @@ def actions() -> dict[str, set[str]]:
             if action := said.get("action"):
                 found.setdefault(action, set()).add(file.relative_to(ROOT).as_posix())
     return found
+
+
+def _alerts() -> Iterator[tuple[str, str, str, str, str]]:
+    for alert in rules.active():
+        section = f"[{alert.runbook}](runbook.md#{rules.anchor(alert.runbook)})"
+        # To a reader of the page the labels and the value have no values yet.
+        says = re.sub(r"\{\{ \$(?:labels\.)?(\w+)[^}]*\}\}", r"<\1>", alert.summary)
+        yield code(alert.name), alert.severity, alert.owner, code(says), section
 
 
 def _actions() -> list[tuple[str, str]]:

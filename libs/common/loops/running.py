@@ -122,19 +122,21 @@ class Loops:
         self.metrics.outbox(max(age, 0.0), outbox.depth)
         self.metrics.lease("relay", self.relay.leads)
         self._count()
-        for partition, behind in self.consumer.lag().items():
-            self.metrics.lag(partition.topic, partition.number, behind)
+        lag = self.consumer.lag()
+        self.metrics.lag({(partition.topic, partition.number): n for partition, n in lag.items()})
         async with self.store.reading() as read:
             held = await read.rows(select(func.count().label("n")).select_from(_HELD))
             parked = await read.rows(select(func.count().label("n")).select_from(_PARKED))
             records = await read.rows(select(func.count().label("n")).select_from(_RECORDS))
-            if self.also_measure:
-                await self.also_measure(read)
         self.metrics.held(held[0]["n"])
         self.metrics.parked(parked[0]["n"])
         self.metrics.alarms("unreadable_record", records[0]["n"])
         self.metrics.alarms("consumer_stopped", 1 if self.consumer.stopped else 0)
         self.metrics.alarms("open_gap", len(self.filler.open_gaps))
+        # Last, and by itself: if it fails, what wakes people has been said.
+        if self.also_measure:
+            async with self.store.reading() as read:
+                await self.also_measure(read)
 
     def _count(self) -> None:
         self.metrics.published(self.relay.published - self._published)

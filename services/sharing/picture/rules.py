@@ -326,20 +326,21 @@ class Snapshot:
             "name": line.name,
             "kind": line.kind,
             "division": line.division,
-            "held": {stage: self._count("held", line, stage).n for stage in OPEN},
-            "filed": self._count("filed", line, "").n,
-            "closed": self._count("ended", line, "closed").n,
-            "not_filed": self._count("ended", line, "not_filed").n,
+            "held": {stage: self.count("held", line, stage).n for stage in OPEN},
+            "filed": self.count("filed", line, "").n,
+            "closed": self.count("ended", line, "closed").n,
+            "not_filed": self.count("ended", line, "not_filed").n,
             "offered_to": self._transfers("offered_to", line),
             "offered_by": self._transfers("offered_by", line),
         }
 
     def _transfers(self, part: str, line: Line) -> dict[str, Any]:
-        waiting = self._count(part, line, "waiting")
-        answers = {answer: self._count(part, line, answer).n for answer in ANSWERS}
+        waiting = self.count(part, line, "waiting")
+        answers = {answer: self.count(part, line, answer).n for answer in ANSWERS}
         return {"waiting": waiting.n, "waiting_since": instant(waiting.since), **answers}
 
-    def _count(self, part: str, line: Line, label: str) -> Count:
+    def count(self, part: str, line: Line, label: str) -> Count:
+        """How many of a part (held, filed, ended, offered_to, offered_by) the line has under a label."""
         return self.counts.get((part, line.agency, label), Count())
 
 

@@ -1,0 +1,1 @@
+"""What operators see, made from lists: dashboards for Grafana, alert rules for Prometheus."""
