@@ -22,6 +22,8 @@ COORDINATING = "coordinating"
 #: A service or an operator of this installation; related to no case.
 INSTALLATION = "installation"
 
+#: Asked for help in a case, and having answered or no longer having to.
+REQUESTED, ANSWERED = "requested", "answered"
 #: A party of a case, as seen from a transfer between two others.
 BYSTANDER = "bystander"
 #: What an agency is to a case that it may read; who was offered it in vain reads its own transfer only.
@@ -30,9 +32,13 @@ READING = frozenset({HOLDER, RECIPIENT, SENDER})
 OWN = "own"
 
 #: Personal data, by what it belongs to. Of a case: the party's name and number, free text that may name
-#: people, and who acted; of a transfer: its free text; of an officer: name and certificate number.
+#: people, and who acted; of a transfer: its free text; of a request for help: its free text, and the party
+#: where it must be named; of an officer: name and certificate number.
 CASE_DATA = frozenset({"party_name", "party_id", "summary", "person", "reason"})
 TRANSFER_DATA = frozenset({"package", "ground", "note"})
+ASSISTANCE_DATA = frozenset(
+    {"party_name", "party_id", "items", "ground", "extension_reason", "answers", "note"}
+)
 OFFICER_DATA = frozenset({"name", "certificate"})
 
 HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
@@ -50,6 +56,12 @@ _READS_TRANSFER: Mapping[str, frozenset[Role]] = {
     **_READS_CASE,
     RETURNED: frozenset({HANDLER, APPROVER, AUDITOR}),
     BYSTANDER: frozenset({HANDLER, APPROVER, AUDITOR}),
+}
+#: Who is asked reads the request and nothing else of the case; once it has answered, not what people wrote.
+_READS_ASSISTANCE: Mapping[str, frozenset[Role]] = {
+    **_READS_CASE,
+    REQUESTED: frozenset({HANDLER, APPROVER, AUDITOR}),
+    ANSWERED: frozenset({HANDLER, APPROVER, AUDITOR}),
 }
 _WITNESSES: Mapping[str, frozenset[Role]] = {
     COORDINATING: frozenset({COORDINATOR, AUDITOR}),
@@ -69,6 +81,11 @@ _ANSWERS: Mapping[str, frozenset[Role]] = {
     RECIPIENT: frozenset({HANDLER}),
     RETURNED: frozenset({HANDLER}),
 }
+#: The same for who was asked for help.
+_ASSISTS: Mapping[str, frozenset[Role]] = {
+    REQUESTED: frozenset({HANDLER}),
+    ANSWERED: frozenset({HANDLER}),
+}
 
 
 def _case(zh: str, may: Mapping[str, frozenset[Role]]) -> Rule:
@@ -82,6 +99,12 @@ def _transfer(
     seen_by: str = "transfer.read",
 ) -> Rule:
     return Rule(zh, may, seen_by=seen_by, personal=TRANSFER_DATA, clear_to=clear_to)
+
+
+def _assistance(
+    zh: str, may: Mapping[str, frozenset[Role]], clear_to: frozenset[str], seen_by: str = "assistance.read"
+) -> Rule:
+    return Rule(zh, may, seen_by=seen_by, personal=ASSISTANCE_DATA, clear_to=clear_to)
 
 
 RULES: Mapping[str, Rule] = {
@@ -108,6 +131,16 @@ RULES: Mapping[str, Rule] = {
     "transfer.return": _transfer("退回移送", _ANSWERS, frozenset({RECIPIENT})),
     # Who withdraws has never ceased to hold the case.
     "transfer.withdraw": _transfer("撤回移送", only(SENDER, HANDLER), frozenset({SENDER})),
+    "assistance.read": _assistance(
+        "查看协助请求", _READS_ASSISTANCE, frozenset({HOLDER, RECIPIENT, REQUESTED})
+    ),
+    "assistance.request": _assistance(
+        "请求协助", only(HOLDER, HANDLER), frozenset({HOLDER}), seen_by="case.read"
+    ),
+    "assistance.reply": _assistance("答复协助请求", _ASSISTS, frozenset({REQUESTED})),
+    "assistance.refuse": _assistance("不予协助", _ASSISTS, frozenset({REQUESTED})),
+    "assistance.extend": _assistance("延期答复协助请求", _ASSISTS, frozenset({REQUESTED})),
+    "assistance.withdraw": _assistance("撤回协助请求", only(HOLDER, HANDLER), frozenset({HOLDER})),
     "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
     "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
     "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),

@@ -192,6 +192,17 @@ def _an_offer(cell: Cell) -> Any:
     return cast.an_offer(to_agency=to, officers=cell.world.officers(holder))
 
 
+def _a_letter(cell: Cell) -> Any:
+    to = next(agency.id for agency in cell.world.agencies if agency.id != cell.case.holder)
+    return {
+        "to_agency": to,
+        "letter_no": "协函〔2026〕第1号",
+        "form": "action",
+        "items": [{"kind": "presence", "what": "到场"}],
+        "ground": "某理由",
+    }
+
+
 def _a_batch(cell: Cell) -> Any:
     """A notice that the caller's agency has not signed for, if there is one."""
     waiting = (
@@ -238,6 +249,12 @@ _BODIES: Mapping[str, Callable[[Cell], Any]] = {
         "basis": "某条例第一条",
         "proposed_agency": cell.world.qinghe.office.id,
     },
+    "/v1/cases/{case}/assistance": _a_letter,
+    "/v1/assistance/{assistance}/reply": lambda cell: {
+        "answers": [{"item": 1, "outcome": "provided", "answer": "某答复"}]
+    },
+    "/v1/assistance/{assistance}/refusal": lambda cell: {"ground": "unlawful", "basis": "某条例第一条"},
+    "/v1/assistance/{assistance}/extension": lambda cell: {"until": "2099-12-31", "reason": "某理由"},
     "/v1/inbox/receipts": _a_batch,
     "/v1/routes/check": lambda cell: {"route": []},
     "/v1/redrives": lambda cell: {"dry_run": True},

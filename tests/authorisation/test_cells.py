@@ -21,10 +21,11 @@ JUDGED = [one for one in charter.operations() if one.denied in ("403", "404") or
 RELATIONS = {
     "{case}": ("holder", "offered", "former", "declined", ""),
     "{transfer}": ("from", "to", "declined", "party", ""),
+    "{assistance}": ("holder", "offered", "former", "asked", "answered", ""),
     "{notice}": ("addressee", ""),
     "{receipt}": ("addressee", ""),
     "{officer}": ("own", ""),
-    "/events/{id}": ("party", "addressee", "county", ""),
+    "/events/{id}": ("party", "asked", "addressee", "county", ""),
     "/explain": ("told", ""),
 }
 

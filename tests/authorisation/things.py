@@ -10,7 +10,7 @@ from itertools import islice
 from libs.common.settings import Name
 from services.notify.inbox.tables import Notice
 from services.sharing.feeds.tables import LogEntry
-from tests.authorisation.world import STRANGER, Case, Datum, Transfer, World
+from tests.authorisation.world import STRANGER, Assistance, Case, Datum, Transfer, World
 
 #: Ids of the right form that nothing has, by the name of their place in an address or query.
 NOTHING: Mapping[str, str] = {
@@ -21,6 +21,7 @@ NOTHING: Mapping[str, str] = {
     "power": "330217999000",
     "grant": "330217999000.g1",
     "transfer": "00000000-0000-7000-8000-000000000000.t1",
+    "assistance": "00000000-0000-7000-8000-000000000000.a1",
     "id": "99999999",
     "stream": "case/00000000-0000-7000-8000-000000000000",
     "event": "case/00000000-0000-7000-8000-000000000000/1",
@@ -123,7 +124,7 @@ def some_cases(world: World, agency: str, *, eventful: bool = False) -> Iterator
     handed = world.cases[f"H{_place(world, agency):02}"]
     stages = [case for case in world.cases.values() if case.key[0] not in "RH"]
     told = [case for case in stages if not eventful or case.key in _EVENTFUL]
-    for case in (*_crossings(world, agency, 0, 1, 2, 7), handed, *_concerning(world, told, agency)):
+    for case in (*_crossings(world, agency, 0, 1, 2, 3, 7), handed, *_concerning(world, told, agency)):
         yield _case(case, agency)
 
 
@@ -136,6 +137,14 @@ def transfers(world: World, agency: str) -> Iterator[Thing]:
             yield _transfer(case, transfer, agency)
     for case in (*_crossings(world, agency, 7), handed, *_concerning(world, stages, agency)):
         yield _transfer(case, case.transfers[-1], agency)
+
+
+def assistance(world: World, agency: str) -> Iterator[Thing]:
+    """A request for help of each relation and state."""
+    handed = world.cases[f"H{_place(world, agency):02}"]
+    for case in (*_crossings(world, agency, 0, 1, 2, 3, 4, 7), handed):
+        for one in case.assistance:
+            yield _assistance(case, one, agency)
 
 
 def _concerning(world: World, cases: Sequence[Case], agency: str) -> list[Case]:
@@ -176,7 +185,7 @@ def some_entries(world: World, agency: str) -> Iterator[Thing]:
     """Entries of each relation: of its cases while it was party and when it was not, and others."""
     place = _place(world, agency)
     streams = [
-        f"case/{case.id}" for case in (*_crossings(world, agency, 0, 1, 2), world.cases[f"H{place:02}"])
+        f"case/{case.id}" for case in (*_crossings(world, agency, 0, 1, 2, 3, 4), world.cases[f"H{place:02}"])
     ]
     of_cases = [entry for entry in world.log if entry.stream in streams]
     others = [entry for entry in world.log if entry.feed == "notices"]
@@ -244,6 +253,12 @@ _TRIED: Mapping[str, Things] = {
     "/v1/transfers/{transfer}/acceptance": transfers,
     "/v1/transfers/{transfer}/return": transfers,
     "/v1/transfers/{transfer}/withdrawal": transfers,
+    "/v1/cases/{case}/assistance": some_cases,
+    "/v1/assistance/{assistance}": assistance,
+    "/v1/assistance/{assistance}/reply": assistance,
+    "/v1/assistance/{assistance}/refusal": assistance,
+    "/v1/assistance/{assistance}/extension": assistance,
+    "/v1/assistance/{assistance}/withdrawal": assistance,
     "/v1/notices/{notice}": some_notices,
     "/v1/notices/{notice}/receipt": some_notices,
     "/v1/receipts/{receipt}": receipts,
@@ -298,6 +313,19 @@ def _transfer(case: Case, transfer: Transfer, agency: str) -> Thing:
     )
 
 
+def _assistance(case: Case, assistance: Assistance, agency: str) -> Thing:
+    own = {datum for datum in case.personal if datum[1] == assistance.key}
+    return Thing(
+        words=f"{assistance.key} ({assistance.state})",
+        ids={"assistance": assistance.id},
+        relations=case.relation_to_help(assistance, agency),
+        stage=assistance.state,
+        # The letters of this county name the party.
+        personal=frozenset(own | {("party_name", case.key), ("party_id", case.key)}),
+        case=case,
+    )
+
+
 def _notice(notice: Notice, agency: str) -> Thing:
     relations = frozenset({"addressee"} if notice.agency == agency else ())
     return Thing(f"a notice, {notice.state}", {"notice": notice.id}, relations=relations, stage=notice.state)
@@ -333,3 +361,5 @@ def _to_entry(world: World, entry: LogEntry, agency: str) -> Iterator[str]:
     case = world.case_of(told[0])
     if case and case.saw(agency, told[1]):
         yield "party"
+    if case and told[1] in case.asked[agency]:
+        yield "asked"

@@ -81,6 +81,20 @@ class Transfer:
 
 
 @dataclass
+class Assistance:
+    """One request for help in a case."""
+
+    id: str
+    key: str
+    agency: str  #: that was asked
+    state: str = "requested"
+
+    def relation(self, agency: str) -> Iterator[str]:
+        if agency == self.agency:
+            yield "asked" if self.state == "requested" else "answered"
+
+
+@dataclass
 class Case:
     """One case, as those who acted on it know it."""
 
@@ -92,7 +106,10 @@ class Case:
     seq: int = 1
     relations: dict[str, str] = field(default_factory=dict)
     spans: defaultdict[str, list[Span]] = field(default_factory=lambda: defaultdict(list))
+    #: What each agency that was asked for help learns of: the facts of its own request.
+    asked: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     transfers: list[Transfer] = field(default_factory=list)
+    assistance: list[Assistance] = field(default_factory=list)
     personal: set[Datum] = field(default_factory=set)
 
     def relation(self, agency: str) -> frozenset[str]:
@@ -103,6 +120,10 @@ class Case:
         """What it is to one transfer of it; a party that the transfer does not concern is a party."""
         party = {"party"} if self.relations.get(agency) in PARTIES else set()
         return frozenset({*transfer.relation(agency), *party})
+
+    def relation_to_help(self, assistance: Assistance, agency: str) -> frozenset[str]:
+        """What it is to one request for help in it: asked, and what it is to the case."""
+        return frozenset({*assistance.relation(agency), *(self.relation(agency) & PARTIES)})
 
     def saw(self, agency: str, seq: int) -> bool:
         """Whether the agency was party to it when this fact happened."""
@@ -218,16 +239,22 @@ async def _register(world: World) -> None:
 
 
 async def _crossings(world: World, clerk: Clerk) -> None:
-    """Every agency once in every relation to a case: holding it, offered it, in vain, having held it."""
+    """Every agency once in every relation to a case: holding it, offered it, in vain, having held it.
+
+    And once in every relation to a request for help: having asked, asked, having answered.
+    """
     agencies = world.agencies
     for n, agency in enumerate(agencies):
-        second, third = (agencies[(n + step) % len(agencies)].id for step in (1, 2))
+        second, third, fourth, fifth = (agencies[(n + step) % len(agencies)].id for step in (1, 2, 3, 4))
         case = await clerk.clue(f"R{n:02}", agency.id, "占道设摊")
+        await clerk.extend(case, await clerk.ask_for_help(case, fourth))
+        await clerk.help(case, await clerk.ask_for_help(case, fifth))
         await clerk.offer(case, second)
         await clerk.give_back(case, STAGED_IN)
         await clerk.offer(case, third)
         statute = "占道设摊" if agency.id != STAGED_IN else "在河道内弃置、堆放阻碍行洪的物体"
         handed = await clerk.clue(f"H{n:02}", agency.id, statute)
+        await clerk.ask_for_help(handed, fourth)
         await clerk.offer(handed, world.qinghe.agencies[world.qinghe.power(statute).department].id)
         await clerk.accept(handed)
 
@@ -352,6 +379,40 @@ class Clerk:
             case, self._at(transfer.sender, case.key), f"/v1/transfers/{transfer.id}/withdrawal", body
         )
         self._end(case, transfer, "withdrawn")
+
+    async def ask_for_help(self, case: Case, to: str) -> Assistance:
+        key = f"{case.key}a{len(case.assistance) + 1}"
+        body = {
+            "to_agency": to,
+            "letter_no": "协函〔2026〕第1号",
+            "form": "papers",
+            "items": [{"kind": "documents", "what": canary("item", key)}],
+            "ground": canary("ground", key),
+            "names_party": True,
+        }
+        path = f"/v1/cases/{case.id}/assistance"
+        made = await self._change(case, self._at(case.holder, case.key), path, body)
+        assistance = Assistance(made["id"], key, to)
+        case.assistance.append(assistance)
+        case.asked[to].add(case.seq)
+        case.personal |= {("item", key), ("ground", key)}
+        return assistance
+
+    async def help(self, case: Case, assistance: Assistance) -> None:
+        answer = {"item": 1, "outcome": "provided", "answer": canary("answer", assistance.key)}
+        await self._assist(case, assistance, "reply", {"answers": [answer]})
+        assistance.state = "replied"
+        case.personal.add(("answer", assistance.key))
+
+    async def extend(self, case: Case, assistance: Assistance) -> None:
+        body = {"until": "2099-12-31", "reason": canary("reason", assistance.key)}
+        await self._assist(case, assistance, "extension", body)
+        case.personal.add(("reason", assistance.key))
+
+    async def _assist(self, case: Case, assistance: Assistance, what: str, body: Any) -> None:
+        who = self._at(assistance.agency, case.key)
+        await self._change(case, who, f"/v1/assistance/{assistance.id}/{what}", body)
+        case.asked[assistance.agency].add(case.seq)
 
     def _end(self, case: Case, transfer: Transfer, state: str) -> None:
         transfer.state, transfer.span.ends = state, case.seq

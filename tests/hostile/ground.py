@@ -26,6 +26,7 @@ BY: Mapping[str, str] = {
     **dict.fromkeys(("register_agency", "register_officer", "publish_power"), cast.OFFICE),
     **dict.fromkeys(("effect_grant", "recall_grant", "picture", "township", "department"), cast.OFFICE),
     **dict.fromkeys(("accept", "give_back"), cast.DEPARTMENT),
+    **dict.fromkeys(("assist", "refuse_assistance", "extend_assistance"), cast.DEPARTMENT),
 }
 #: Only a service may.
 OF_SERVICES = frozenset({"journal"})
@@ -129,6 +130,7 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
     holder = county.ask("cases", cast.TOWNSHIP, *PEOPLE)
     plain, offered, crossed = [await cast.a_case(holder) for _ in range(3)]
     transfer, accepted = [await cast.an_offered(holder, case) for case in (offered, crossed)]
+    assistance = await cast.post(holder, f"/v1/cases/{plain}/assistance", cast.a_letter())
     recipient = county.ask("cases", cast.DEPARTMENT, *PEOPLE)
     await cast.post(recipient, f"/v1/transfers/{accepted}/acceptance", {})
     office = county.ask("sharing", cast.OFFICE, *PEOPLE)
@@ -142,6 +144,7 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
     return {
         "case": [plain, offered, crossed],
         "transfer": [transfer, accepted],
+        "assistance": [str(assistance["id"])],
         "grant": [grant],
         "agency": [cast.TOWNSHIP, cast.DEPARTMENT],
         "officer": cast.officers(cast.TOWNSHIP),

@@ -136,6 +136,17 @@ def test_who_held_a_case_before_and_declines_it_later_still_sees_it(case: CaseTo
     assert numbers(Heard.of(records).seen_by(TOWNSHIP)) == "1 2 3 4 5 6"
 
 
+def test_who_is_asked_for_help_sees_what_is_said_of_that_and_nothing_else_of_the_case(
+    case: CaseTold,
+) -> None:
+    records = [case.clue(), case.requested(OTHER), case.filed(), case.extended(OTHER), case.investigated()]
+    records += [case.replied(OTHER), case.requested(DEPARTMENT), case.decided()]
+    heard = Heard.of(records)
+    assert numbers(heard.seen_by(OTHER)) == "2 4 6"
+    assert numbers(heard.seen_by(DEPARTMENT)) == "7"
+    assert numbers(heard.seen_by(TOWNSHIP)) == "1 2 3 4 5 6 7 8"
+
+
 def test_a_right_says_as_what_an_agency_came_to_the_stream(case: CaseTold) -> None:
     heard = Heard.of([case.clue(), case.offered(DEPARTMENT), case.noticed(DEPARTMENT, 2)])
     relations = {(r.agency, r.relation) for r in heard.kept(Right) if isinstance(r, Right)}

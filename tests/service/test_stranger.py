@@ -55,6 +55,12 @@ BODIES: Mapping[str, Any] = {
         "basis": "某条例第一条",
         "proposed_agency": cast.TOWNSHIP,
     },
+    "/v1/cases/{case}/assistance": cast.a_letter(),
+    "/v1/assistance/{assistance}/reply": {
+        "answers": [{"item": 1, "outcome": "provided", "answer": "某答复"}]
+    },
+    "/v1/assistance/{assistance}/refusal": {"ground": "unlawful", "basis": "某条例第一条"},
+    "/v1/assistance/{assistance}/extension": {"until": "2099-12-31", "reason": "某理由"},
     "/v1/inbox/receipts": {"notices": ["00000000-0000-4000-8000-000000000000"]},
     "/v1/routes/check": {"route": []},
     "/v1/redrives": {"dry_run": True},
@@ -84,6 +90,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         grant = await cast.register(county)
         township, department = county.ask("cases", cast.TOWNSHIP), county.ask("notify", cast.DEPARTMENT)
         case = await cast.a_case(township)
+        assistance = await cast.post(township, f"/v1/cases/{case}/assistance", cast.a_letter())
         transfer = await cast.an_offered(township, case)
         await county.drain()
         inbox = (await department.get("/v1/inbox", params={"limit": 200})).json()["data"]
@@ -92,6 +99,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         ids = {
             "case": case,
             "transfer": transfer,
+            "assistance": assistance["id"],
             "grant": grant,
             "agency": cast.TOWNSHIP,
             "officer": cast.officer(cast.TOWNSHIP, 1),

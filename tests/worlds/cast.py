@@ -95,6 +95,16 @@ def an_offer(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def a_letter(**changes: Any) -> dict[str, Any]:
+    return {
+        "to_agency": DEPARTMENT,
+        "letter_no": "禾丰镇协函〔2026〕第1号",
+        "form": "papers",
+        "items": [{"kind": "documents", "what": "占道许可"}],
+        "ground": "查明有无许可",
+    } | changes
+
+
 def a_filing(agency: str, **changes: Any) -> dict[str, Any]:
     return {"move": "file", "officers": officers(agency)} | changes
 

@@ -113,6 +113,31 @@ def a_return(**but: Any) -> dict[str, Any]:
     }
 
 
+def a_letter(to: str = OTHER, **but: Any) -> dict[str, Any]:
+    """The body of a request for help by the township."""
+    return {
+        "to_agency": to,
+        "letter_no": "青山镇协函〔2026〕第3号",
+        "form": "papers",
+        "items": [
+            {"kind": "documents", "what": "张三的采伐许可"},
+            {"kind": "identification", "what": "树种认定"},
+        ],
+        "ground": "查明张三是否有许可",
+        **but,
+    }
+
+
+def a_reply(*outcomes: str) -> dict[str, Any]:
+    """The body of a reply, item by item."""
+    return {
+        "answers": [
+            {"item": n, "outcome": outcome, "answer": "查明如下"}
+            for n, outcome in enumerate(outcomes or ("provided", "lacking"), 1)
+        ]
+    }
+
+
 @dataclass
 class County:
     """The service with its register filled; people reach it by `client`, events by `hears`."""

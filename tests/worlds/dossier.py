@@ -11,6 +11,8 @@ from libs.common.change import Change, Fact, Head
 from libs.common.clock import Moment, Trace
 from libs.common.law import codes
 from libs.common.permit import Actor, Role
+from services.cases.assistance.rules import Assisting, Letter, Seeking
+from services.cases.assistance.tables import Assistance
 from services.cases.handover.rules import Handover, Offering, Package
 from services.cases.handover.tables import Transfer
 from services.cases.intake.rules import CaseFile
@@ -223,6 +225,57 @@ def a_handover(
     case = case or a_case(open_transfer=waiting, transfer_count=1)
     recipient = Party(case=case.id, agency=to.id, relation="recipient")
     return Handover(a_file(case, recipient), transfer, to, competence or a_competence(a_grant()), proposed)
+
+
+def a_seeking(
+    case: Case | None = None, to: Agency | None = OTHER, competence: Competence | None = None
+) -> Seeking:
+    """A case before its holder asks for help."""
+    return Seeking(a_file(case), to, competence)
+
+
+def a_letter(**but: Any) -> Letter:
+    """协助函 for two papers and an identification."""
+    usual: dict[str, Any] = {
+        "number": "青山镇协函〔2026〕第3号",
+        "form": "papers",
+        "items": (
+            {"kind": "documents", "what": "张三的采伐许可"},
+            {"kind": "documents", "what": "林地权属"},
+            {"kind": "identification", "what": "树种认定"},
+        ),
+        "ground": "查明是否有许可",
+    }
+    return Letter(**{**usual, **but})
+
+
+def an_assisting(
+    assistance: Assistance | None = None,
+    case: Case | None = None,
+    *,
+    to: Agency = OTHER,
+    competence: Competence | None = None,
+    **but: Any,
+) -> Assisting:
+    """A request of the township before it is answered."""
+    usual = {
+        "id": "c1.a1",
+        "case": "c1",
+        "from_agency": TOWNSHIP.id,
+        "to_agency": to.id,
+        "state": "requested",
+        "letter_no": "青山镇协函〔2026〕第3号",
+        "form": "papers",
+        "power": POWER.code if competence else "",
+        "items": [dict(item) for item in a_letter().items],
+        "ground": "查明是否有许可",
+        "names_party": False,
+        "answers": [],
+        "requested_on": YESTERDAY,
+        "requested_at": datetime(2026, 3, 1, 1, tzinfo=UTC),
+    }
+    row = assistance or Assistance(**{**usual, **but})
+    return Assisting(a_file(case or a_case(assistance_count=1)), row, to, competence)
 
 
 def public(fact: Fact) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class CaseTold:
     holder: str = TOWNSHIP
     transfers: int = 0
     notices: int = 0
+    requests: int = 0
 
     @property
     def stream(self) -> str:
@@ -155,6 +156,28 @@ class CaseTold:
     def withdrawn(self, to: str) -> Record:
         return self._say(said.TransferWithdrawn(**self._parts(to)))
 
+    def requested(self, of: str) -> Record:
+        self.requests += 1
+        return self._say(
+            said.AssistanceRequested(
+                **self._request(of),
+                letter_no="青协函〔2026〕1号",
+                form="papers",
+                kinds=("documents",),
+                items=1,
+                power="",
+                urgency="normal",
+                due=None,
+            )
+        )
+
+    def extended(self, by: str) -> Record:
+        until = self.speaker.clock.now().date()
+        return self._say(said.AssistanceExtended(**self._request(by), until=until))
+
+    def replied(self, by: str) -> Record:
+        return self._say(said.AssistanceReplied(**self._request(by), provided=1, lacking=0))
+
     def noticed(self, agency: str, seq: int) -> Record:
         """That the agency has a notice of the case's event with this number."""
         self.notices += 1
@@ -191,6 +214,14 @@ class CaseTold:
 
     def _say(self, event: Any) -> Record:
         return self.speaker.say(event, self.stream)
+
+    def _request(self, of: str) -> dict[str, str]:
+        return {
+            "case": self.id,
+            "assistance": f"{self.id}.a{self.requests}",
+            "holder": self.holder,
+            "requested_agency": of,
+        }
 
     def _parts(self, to: str) -> dict[str, str]:
         return {

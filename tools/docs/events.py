@@ -130,6 +130,8 @@ def _type(annotation: Any) -> str:
     names = {str: "text", int: "integer", bool: "true or false", date: "day"}
     if get_origin(annotation) is Literal:
         return " or ".join(code(str(choice)) for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {_type(get_args(annotation)[0])}"
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_type(part) for part in get_args(annotation) if part is not NoneType)
     return names[annotation]

@@ -11,6 +11,7 @@ SOURCE = "/services/cases"
 
 AgencyKind = Literal["government", "department", "township", "street"]
 Urgency = Literal["normal", "urgent"]
+AssistanceKind = Literal["documents", "identification", "presence", "inspection", "other"]
 
 
 class _Ours(Event):
@@ -179,3 +180,65 @@ class TransferWithdrawn(_Ours):
     transfer: str
     from_agency: str
     to_agency: str
+
+
+class AssistanceRequested(_Ours):
+    """请求协助: the holder asks another agency for help in a case; it holds the case as before."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.requested.v1"
+    case: str
+    assistance: str
+    holder: str  #: waits for the answer
+    requested_agency: str  #: must answer
+    letter_no: str
+    form: Literal["papers", "action"]  #: papers to be sent, or something to be done
+    kinds: tuple[AssistanceKind, ...]  #: of what is asked, each once
+    items: int
+    power: str  #: the power of the requested agency by which it is asked; empty where none is named
+    urgency: Urgency
+    due: date | None = None  #: the day by which the answer is asked for, where a person set one
+
+
+class AssistanceReplied(_Ours):
+    """答复协助: every item was answered."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.replied.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+    provided: int  #: items that were provided
+    lacking: int  #: items that do not exist, or are not with this agency
+
+
+class AssistanceRefused(_Ours):
+    """不予协助: the requested agency refuses, with ground and article."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.refused.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+    ground: str  #: a code of the grounds table
+    basis: str  #: the articles cited, and nothing else that was written
+
+
+class AssistanceExtended(_Ours):
+    """延期答复协助: the requested agency says in writing until when it will answer."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.extended.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+    until: date
+
+
+class AssistanceWithdrawn(_Ours):
+    """撤回协助请求: the holder no longer needs the answer."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.withdrawn.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str

@@ -20,7 +20,7 @@ from services.cases.handover import loads, rules
 from services.cases.handover.rules import Handover, Offering, Package
 from services.cases.handover.tables import Transfer, case_of
 from services.cases.intake import loads as intake
-from services.cases.intake.api import CaseId
+from services.cases.intake.api import CaseId, PaperIn
 
 router = routes.router(prefix="", tag="移送")
 
@@ -28,18 +28,9 @@ ReturnReason = Literal["not_competent", "package_incomplete", "filed_elsewhere",
 TransferId = Annotated[
     str, Path(description="移送", json_schema_extra={"pattern": r"^[0-9a-f-]{36}\.t[0-9]+$"})
 ]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
 
 _OF_OFFER = leads("read_transfer", "accept", "give_back", "withdraw", transfer="/id")
 _BACK = leads("read_case", "take", "offer", case="/case")
-
-
-class PaperIn(In):
-    """A paper or a piece of evidence of the package, by name and digest."""
-
-    name: Annotated[str, Text(1, 200)]
-    sha256: Sha256 | None = None
 
 
 class GoodsIn(In):

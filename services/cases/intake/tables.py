@@ -37,6 +37,7 @@ class Case(Entry):
     last_acted_on: date | None = None  #: day of the newest act: none may be dated before it
     open_transfer: str = ""  #: the transfer that waits for an answer
     transfer_count: int = 0
+    assistance_count: int = 0
     registered_at: datetime = instant()
 
 

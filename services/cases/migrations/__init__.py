@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from libs.common.store import schema
+from services.cases.assistance import tables as assistance
 from services.cases.handover import tables as handover
 from services.cases.intake import tables as intake
 from services.cases.people import tables as people
@@ -14,5 +15,6 @@ METADATA = schema.service_metadata(
     *people.ROWS,
     *intake.ROWS,
     *handover.ROWS,
+    *assistance.ROWS,
     *trace.ROWS,
 )

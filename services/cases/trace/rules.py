@@ -14,6 +14,7 @@ from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE
 from libs.common.contracts.notify import NoticeReceived
 from libs.common.seal import Seal, encoded
+from services.cases.assistance.rules import GROUNDS
 from services.cases.handover.rules import RETURN_REASONS
 from services.cases.trace.tables import Signature
 
@@ -221,6 +222,30 @@ def _transfer_withdrawn(event: said.TransferWithdrawn, name: Name) -> str:
     return f"{name(event.from_agency)}撤回向{name(event.to_agency)}的移送"
 
 
+def _assistance_requested(event: said.AssistanceRequested, name: Name) -> str:
+    asked = (
+        f"{name(event.holder)}请求{name(event.requested_agency)}协助（{event.letter_no}，{event.items}项）"
+    )
+    return f"{asked}，请于{event.due}前答复" if event.due else asked
+
+
+def _assistance_replied(event: said.AssistanceReplied, name: Name) -> str:
+    return f"{name(event.requested_agency)}答复协助请求：已提供{event.provided}项，未能提供{event.lacking}项"
+
+
+def _assistance_refused(event: said.AssistanceRefused, name: Name) -> str:
+    ground = GROUNDS.get(event.ground, event.ground)
+    return f"{name(event.requested_agency)}不予协助：{ground}（{event.basis}）"
+
+
+def _assistance_extended(event: said.AssistanceExtended, name: Name) -> str:
+    return f"{name(event.requested_agency)}延期至{event.until}答复协助请求"
+
+
+def _assistance_withdrawn(event: said.AssistanceWithdrawn, name: Name) -> str:
+    return f"{name(event.holder)}撤回向{name(event.requested_agency)}的协助请求"
+
+
 _DECISIONS: Mapping[str, str] = {
     "penalty": "给予行政处罚",
     "no_penalty": "违法行为轻微，不予行政处罚",
@@ -238,4 +263,9 @@ SENTENCES: Mapping[str, Callable[[Any, Name], str]] = {
     said.TransferAccepted.TYPE: _transfer_accepted,
     said.TransferReturned.TYPE: _transfer_returned,
     said.TransferWithdrawn.TYPE: _transfer_withdrawn,
+    said.AssistanceRequested.TYPE: _assistance_requested,
+    said.AssistanceReplied.TYPE: _assistance_replied,
+    said.AssistanceRefused.TYPE: _assistance_refused,
+    said.AssistanceExtended.TYPE: _assistance_extended,
+    said.AssistanceWithdrawn.TYPE: _assistance_withdrawn,
 }

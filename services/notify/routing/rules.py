@@ -31,6 +31,7 @@ RECIPIENTS: Mapping[str, str] = {
     "to_agency": "接收机关",
     "from_agency": "移送机关",
     "proposed_agency": "建议管辖机关",
+    "requested_agency": "被请求协助的机关",
     "agency": "所涉机关",
     "department": "主管部门",
     COORDINATORS: "联席会议协调机关",

@@ -205,6 +205,19 @@ def _on_end_of_offer(s: Desk, entry: LogEntry, event: Any) -> Change:
     return Change().putting(s.right.but(until_seq=entry.seq)) if s.right else Change()
 
 
+def _on_assistance(s: Desk, entry: LogEntry, event: Any) -> Change:
+    """Who is asked for help sees what is said of that request, and nothing else of the case."""
+    right = Right(
+        stream=entry.stream,
+        agency=event.requested_agency,
+        ground=f"{event.assistance}/{entry.seq}",
+        relation="requested",
+        from_seq=entry.seq,
+        until_seq=entry.seq,
+    )
+    return Change().putting(right)
+
+
 def _on_notice(s: Desk, entry: LogEntry, event: NoticeIssued) -> Change:
     return _begin(entry, event.agency, ground="notice", relation="addressee")
 
@@ -221,5 +234,10 @@ _RIGHTS: Mapping[str, Callable[[Desk, LogEntry, Any], Change]] = {
     said.TransferOffered.TYPE: _on_offer,
     said.TransferReturned.TYPE: _on_end_of_offer,
     said.TransferWithdrawn.TYPE: _on_end_of_offer,
+    said.AssistanceRequested.TYPE: _on_assistance,
+    said.AssistanceReplied.TYPE: _on_assistance,
+    said.AssistanceRefused.TYPE: _on_assistance,
+    said.AssistanceExtended.TYPE: _on_assistance,
+    said.AssistanceWithdrawn.TYPE: _on_assistance,
     NoticeIssued.TYPE: _on_notice,
 }
