@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from libs.common.permit import Actor, Permit, Role, Rule, granted, judge, only
 
 #: As what an agency came to a stream, see feeds.tables.Right; it stays that when others join.
-HOLDER, RECIPIENT, REQUESTED, ADDRESSEE = "holder", "recipient", "requested", "addressee"
+HOLDER, RECIPIENT, DISPUTANT = "holder", "recipient", "disputant"
+REQUESTED, ADDRESSEE = "requested", "addressee"
 #: What every agency of the county is to an entry of the register.
 COUNTY = "county"
 #: What an agency is to its own line of the picture.
@@ -36,6 +37,7 @@ OVERSEERS = frozenset({COORDINATOR, AUDITOR})
 _READS_ENTRY: Mapping[str, frozenset[Role]] = {
     HOLDER: READERS,
     RECIPIENT: READERS,
+    DISPUTANT: READERS,
     REQUESTED: READERS,
     ADDRESSEE: OFFICIALS,
     COUNTY: OFFICIALS,

@@ -249,6 +249,20 @@ _BODIES: Mapping[str, Callable[[Cell], Any]] = {
         "basis": "某条例第一条",
         "proposed_agency": cell.world.qinghe.office.id,
     },
+    "/v1/transfers/{transfer}/dispute": lambda cell: {"ground": "某理由"},
+    "/v1/disputes/{dispute}/proposal": lambda cell: {"competent_agency": cell.case.holder},
+    "/v1/disputes/{dispute}/forwarding": lambda cell: {
+        "to_agency": cell.case.holder,
+        "papers": [{"name": "某材料"}],
+    },
+    "/v1/disputes/{dispute}/reply": lambda cell: {"statement": "某意见", "basis": "某条例第一条"},
+    "/v1/disputes/{dispute}/lead": lambda cell: {"lead": cell.case.holder, "danger": "某危险"},
+    "/v1/disputes/{dispute}/ruling": lambda cell: {
+        "opinion_no": "协意〔2026〕第2号",
+        "competent_agency": cell.case.holder,
+        "basis": "某条例第一条",
+        "opinion": "某意见",
+    },
     "/v1/cases/{case}/assistance": _a_letter,
     "/v1/assistance/{assistance}/reply": lambda cell: {
         "answers": [{"item": 1, "outcome": "provided", "answer": "某答复"}]

@@ -31,7 +31,7 @@ STRANGER = codes.with_check_digit("11331222000000019")
 #: Where the cases of STAGES began, and the department that takes some of them.
 STAGED_AT, STAGED_IN = "331221101", "11331221000000115N"
 #: What an agency of the county may be to a case that it may know of.
-PARTIES = frozenset({"holder", "offered", "former"})
+PARTIES = frozenset({"holder", "offered", "former", "disputing"})
 
 #: (field, key of the thing)
 Datum = tuple[str, str]
@@ -81,6 +81,20 @@ class Transfer:
 
 
 @dataclass
+class Dispute:
+    """A dispute over whose a case is."""
+
+    id: str
+    key: str
+    sides: tuple[str, str]
+    state: str = "opened"
+
+    def relation(self, agency: str) -> Iterator[str]:
+        if agency in self.sides:
+            yield "disputant" if self.state == "opened" else "parted"
+
+
+@dataclass
 class Assistance:
     """One request for help in a case."""
 
@@ -110,6 +124,7 @@ class Case:
     asked: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     transfers: list[Transfer] = field(default_factory=list)
     assistance: list[Assistance] = field(default_factory=list)
+    disputes: list[Dispute] = field(default_factory=list)
     personal: set[Datum] = field(default_factory=set)
 
     def relation(self, agency: str) -> frozenset[str]:
@@ -120,6 +135,12 @@ class Case:
         """What it is to one transfer of it; a party that the transfer does not concern is a party."""
         party = {"party"} if self.relations.get(agency) in PARTIES else set()
         return frozenset({*transfer.relation(agency), *party})
+
+    def relation_to_dispute(self, dispute: Dispute, agency: str) -> frozenset[str]:
+        """What it is to one dispute over it: whoever holds the case, and who else knows of the case."""
+        own = self.relations.get(agency)
+        other = {"holder"} if own == "holder" else {"party"} if own in PARTIES else set()
+        return frozenset({*dispute.relation(agency), *other})
 
     def relation_to_help(self, assistance: Assistance, agency: str) -> frozenset[str]:
         """What it is to one request for help in it: asked, and what it is to the case."""
@@ -193,6 +214,7 @@ async def build(county: County) -> World:
     await _register(world)
     clerk = Clerk(world)
     await _crossings(world, clerk)
+    await _disputes(world, clerk)
     await _stages(world, clerk)
     await county.quiet()
     await _sign(world)
@@ -257,6 +279,24 @@ async def _crossings(world: World, clerk: Clerk) -> None:
         await clerk.ask_for_help(handed, fourth)
         await clerk.offer(handed, world.qinghe.agencies[world.qinghe.power(statute).department].id)
         await clerk.accept(handed)
+
+
+async def _disputes(world: World, clerk: Clerk) -> None:
+    """Every agency once in every relation to a dispute: differing, or given the case of others who did.
+
+    The office rules in none of its own: there they agree.
+    """
+    agencies, office = [agency.id for agency in world.agencies], world.qinghe.office.id
+    for n, agency in enumerate(agencies):
+        second, third, fourth = (agencies[(n + step) % len(agencies)] for step in (1, 2, 3))
+        case = await clerk.clue(f"D{n:02}", agency, "占道设摊")
+        await clerk.differ(case, second)
+        if office == second:
+            continue
+        case = await clerk.clue(f"E{n:02}", agency, "占道设摊")
+        await clerk.differ(case, STAGED_IN if office == agency else second)
+        await (clerk.agree(case) if office == agency else clerk.rule(case, third))
+        await clerk.offer(case, fourth)
 
 
 async def _stages(world: World, clerk: Clerk) -> None:
@@ -341,6 +381,7 @@ class Clerk:
             "evidence": [{"name": "现场照片"}],
             "goods": [],
             "ground": canary("ground", key),
+            "new_facts": canary("ground", key),
         }
         made = await self._change(
             case, self._at(case.holder, case.key), f"/v1/cases/{case.id}/transfers", body
@@ -379,6 +420,47 @@ class Clerk:
             case, self._at(transfer.sender, case.key), f"/v1/transfers/{transfer.id}/withdrawal", body
         )
         self._end(case, transfer, "withdrawn")
+
+    async def differ(self, case: Case, other: str) -> None:
+        """The other declines it, and the holder brings that before the office."""
+        await self.offer(case, other)
+        await self.give_back(case, STAGED_IN)
+        key = f"{case.key}d1"
+        transfer = case.transfers[-1]
+        who, body = self._at(case.holder, case.key), {"ground": canary("ground", key)}
+        made = await self._change(case, who, f"/v1/transfers/{transfer.id}/dispute", body)
+        case.disputes.append(Dispute(made["dispute"], key, (case.holder, other)))
+        case.relations[other] = "disputing"
+        case.spans[other].append(Span(case.seq))
+        case.personal.add(("ground", key))
+
+    async def agree(self, case: Case) -> None:
+        """Both say that it is the one's who declined it."""
+        (dispute,) = case.disputes
+        for side in dispute.sides:
+            who, body = self._at(side, case.key), {"competent_agency": dispute.sides[1]}
+            await self._change(case, who, f"/v1/disputes/{dispute.id}/proposal", body)
+        dispute.state, case.holder = "settled", dispute.sides[1]
+        case.relations |= {dispute.sides[0]: "former", dispute.sides[1]: "holder"}
+
+    async def rule(self, case: Case, to: str) -> None:
+        """The office gives it to a third."""
+        (dispute,) = case.disputes
+        office = self._at(self.world.qinghe.office.id, case.key, Role.COORDINATOR)
+        await self._change(case, office, f"/v1/disputes/{dispute.id}/acceptance", {})
+        body = {
+            "opinion_no": "协意〔2026〕第1号",
+            "competent_agency": to,
+            "basis": "行政处罚法第二十三条",
+            "opinion": canary("opinion", dispute.key),
+            "despite_register": "赋权即将生效",
+        }
+        await self._change(case, office, f"/v1/disputes/{dispute.id}/ruling", body)
+        dispute.state, case.holder = "ruled", to
+        case.relations |= {dispute.sides[0]: "former", dispute.sides[1]: "declined", to: "holder"}
+        case.spans[dispute.sides[1]][-1].ends = case.seq
+        case.spans[to].append(Span(case.seq))
+        case.personal.add(("opinion", dispute.key))
 
     async def ask_for_help(self, case: Case, to: str) -> Assistance:
         key = f"{case.key}a{len(case.assistance) + 1}"

@@ -27,6 +27,8 @@ SITUATIONS = {
     "returned": registered("returned"),
     #: Party to the case, and not to this transfer of it.
     "bystander": registered("bystander"),
+    #: Differing about whose the case is.
+    "disputant": registered("disputant"),
     #: Asked for help in the case, and having answered.
     "requested": registered("requested"),
     "answered": registered("answered"),
@@ -147,6 +149,42 @@ transfer.return    bystander     n n - - n - - -
 transfer.withdraw  returned      n n - - n - - -
 transfer.withdraw  bystander     n n - - n - - -
 transfer.withdraw  office        - - - n n - - -
+transfer.contest   stranger      - - - - - - - -
+transfer.contest   member        - - - - - - - -
+transfer.contest   sender        y n - - n - - -
+transfer.contest   recipient     y n - - n - - -
+transfer.contest   returned      y n - - n - - -
+transfer.contest   bystander     n n - - n - - -
+transfer.contest   office        - - - n n - - -
+case.read          disputant     y y - - y - - -
+case.move          disputant     n n - - n - - -
+transfer.offer     disputant     n n - - n - - -
+dispute.read       stranger      - - - - - - - -
+dispute.read       member        - - - - - - - -
+dispute.read       disputant     y y - - y - - -
+dispute.read       returned      y y - - y - - -
+dispute.read       holder        y y - - y - - -
+dispute.read       bystander     y y - - y - - -
+dispute.read       office        - - - y y - - -
+dispute.propose    stranger      - - - - - - - -
+dispute.propose    disputant     y n - - n - - -
+dispute.propose    returned      y n - - n - - -
+dispute.propose    holder        n n - - n - - -
+dispute.propose    office        - - - n n - - -
+dispute.reply      disputant     y n - - n - - -
+dispute.reply      returned      y n - - n - - -
+dispute.reply      bystander     n n - - n - - -
+dispute.reply      office        - - - n n - - -
+dispute.accept     stranger      - - - - - - - -
+dispute.accept     disputant     n n - - n - - -
+dispute.accept     office        - - - y n - - -
+dispute.forward    disputant     n n - - n - - -
+dispute.forward    office        - - - y n - - -
+dispute.lead       disputant     n n - - n - - -
+dispute.lead       office        - - - y n - - -
+dispute.rule       disputant     n n - - n - - -
+dispute.rule       holder        n n - - n - - -
+dispute.rule       office        - - - y n - - -
 assistance.request stranger      - - - - - - - -
 assistance.request member        - - - - - - - -
 assistance.request holder        y n - - n - - -
@@ -221,6 +259,12 @@ MASKED = [
     ("transfer.read", "recipient", Role.HANDLER, set()),
     ("transfer.read", "office", Role.COORDINATOR, FREE_TEXT),
     ("transfer.withdraw", "sender", Role.HANDLER, set()),
+    ("case.read", "disputant", Role.HANDLER, PARTY),
+    ("dispute.read", "disputant", Role.HANDLER, set()),
+    ("dispute.read", "holder", Role.HANDLER, set()),
+    ("dispute.read", "office", Role.COORDINATOR, set()),
+    ("dispute.read", "returned", Role.HANDLER, {"ground"}),
+    ("dispute.read", "bystander", Role.HANDLER, {"ground"}),
     ("assistance.read", "holder", Role.HANDLER, set()),
     ("assistance.read", "requested", Role.HANDLER, set()),
     ("assistance.read", "answered", Role.HANDLER, {"party_name", "party_id", "ground"}),

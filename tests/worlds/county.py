@@ -138,6 +138,17 @@ def a_reply(*outcomes: str) -> dict[str, Any]:
     }
 
 
+def a_ruling(to: str = DEPARTMENT, **but: Any) -> dict[str, Any]:
+    """The body of a binding opinion."""
+    return {
+        "opinion_no": "青禾协意〔2026〕第1号",
+        "competent_agency": to,
+        "basis": "行政处罚法第二十三条",
+        "opinion": "该事项由法定主管部门管辖",
+        **but,
+    }
+
+
 @dataclass
 class County:
     """The service with its register filled; people reach it by `client`, events by `hears`."""
@@ -226,6 +237,14 @@ class County:
             f"/v1/cases/{case}/transfers", an_offer(to) | changes, TOWNSHIP, headers=headers
         )
         return str(offered["id"])
+
+    async def a_dispute(self, case: str, to: str = DEPARTMENT) -> str:
+        """The id of the dispute that this case's second return opens."""
+        first = await self.a_transfer(case, to)
+        await self.must(f"/v1/transfers/{first}/return", a_return(), to)
+        second = await self.a_transfer(case, to)
+        returned = await self.must(f"/v1/transfers/{second}/return", a_return(), to)
+        return str(returned["dispute"])
 
     async def hears(self, event: Told, on: str) -> edge.Report:
         """One event of `notify` through the event edge, as a consumer gives it."""

@@ -78,6 +78,7 @@ class CaseTold:
     transfers: int = 0
     notices: int = 0
     requests: int = 0
+    disputes: int = 0
 
     @property
     def stream(self) -> str:
@@ -156,6 +157,50 @@ class CaseTold:
     def withdrawn(self, to: str) -> Record:
         return self._say(said.TransferWithdrawn(**self._parts(to)))
 
+    def disputed(self, by: str) -> Record:
+        """That it is disputed with the one who declined it."""
+        self.disputes += 1
+        return self._say(
+            said.DisputeOpened(
+                **self._dispute(by),
+                transfer=f"{self.id}.t{self.transfers}",
+                holder=self.holder,
+                opened_by="",
+                power=POWER,
+                territory=DIVISION,
+                stage="filed",
+                returns=2,
+                urgency="normal",
+            )
+        )
+
+    def led(self, by: str, *, against: str) -> Record:
+        record = self._say(
+            said.DisputeLeadNamed(**self._dispute(against), former_holder=self.holder, lead=by)
+        )
+        self.holder = by
+        return record
+
+    def ruled(self, to: str, *, against: str) -> Record:
+        record = self._say(
+            said.DisputeRuled(
+                **self._dispute(against),
+                former_holder=self.holder,
+                competent_agency=to,
+                opinion_no="协意〔2026〕1号",
+                basis="行政处罚法第二十三条",
+            )
+        )
+        self.holder = to
+        return record
+
+    def settled(self, to: str, *, against: str) -> Record:
+        record = self._say(
+            said.DisputeSettled(**self._dispute(against), former_holder=self.holder, competent_agency=to)
+        )
+        self.holder = to
+        return record
+
     def requested(self, of: str) -> Record:
         self.requests += 1
         return self._say(
@@ -214,6 +259,14 @@ class CaseTold:
 
     def _say(self, event: Any) -> Record:
         return self.speaker.say(event, self.stream)
+
+    def _dispute(self, declined: str) -> dict[str, Any]:
+        return {
+            "case": self.id,
+            "dispute": f"{self.id}.d{self.disputes}",
+            "parties": (TOWNSHIP, declined),
+            "coordinator": OFFICE,
+        }
 
     def _request(self, of: str) -> dict[str, str]:
         return {

@@ -99,6 +99,10 @@ def shown(case: Case, permit: Permit) -> dict[str, Any]:
         "decided_on": case.decided_on.isoformat() if case.decided_on else None,
         "closed_on": case.closed_on.isoformat() if case.closed_on else None,
         "open_transfer": case.open_transfer or None,
+        "returns": case.returns,
+        "open_dispute": case.open_dispute or None,
+        "lead": case.lead or None,
+        "ruled_to": case.ruled_to or None,
     }
     return access.shown(fields, permit)
 

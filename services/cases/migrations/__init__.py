@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from libs.common.store import schema
 from services.cases.assistance import tables as assistance
+from services.cases.dispute import tables as dispute
 from services.cases.handover import tables as handover
 from services.cases.intake import tables as intake
 from services.cases.people import tables as people
@@ -14,6 +15,7 @@ METADATA = schema.service_metadata(
     *register.ROWS,
     *people.ROWS,
     *intake.ROWS,
+    *dispute.ROWS,
     *handover.ROWS,
     *assistance.ROWS,
     *trace.ROWS,

@@ -32,6 +32,10 @@ RECIPIENTS: Mapping[str, str] = {
     "from_agency": "移送机关",
     "proposed_agency": "建议管辖机关",
     "requested_agency": "被请求协助的机关",
+    "parties": "争议各方",
+    "competent_agency": "被确定管辖的机关",
+    "former_holder": "原承办单位",
+    "lead": "先行处置机关",
     "agency": "所涉机关",
     "department": "主管部门",
     COORDINATORS: "联席会议协调机关",
@@ -164,10 +168,15 @@ def calls(table: RouteTable, event: Event) -> tuple[Call, ...]:
     found: dict[str, Call] = {}
     for route in table.routes.get(event.TYPE, ()):
         for why in route.to:
-            addressee = COORDINATORS if why == COORDINATORS else getattr(event, why)
-            if addressee:
+            for addressee in _named(event, why):
                 found.setdefault(addressee, Call(addressee, why, route))
     return tuple(found.values())
+
+
+def _named(event: Event, why: str) -> Iterator[str]:
+    """The addressees that a recipient of a row is: one, none, or each of several agencies."""
+    value = COORDINATORS if why == COORDINATORS else getattr(event, why)
+    yield from filter(None, value if isinstance(value, tuple) else (value,))
 
 
 def severity(route: Route, event: Event) -> Severity:
@@ -196,6 +205,8 @@ def called(type_: str) -> str:
 
 
 def _said(name: str, value: Any, table: RouteTable, directory: Directory) -> str:
+    if isinstance(value, tuple):
+        return "、".join(_said(name, one, table, directory) for one in value)
     if name in RECIPIENTS:
         return directory.name(value)
     if isinstance(value, date):

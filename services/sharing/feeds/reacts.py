@@ -76,4 +76,6 @@ def _right(event: Event | None, heard: Heard) -> tuple[Any, ...] | None:
     """The key of the right that the event ends."""
     if isinstance(event, said.TransferReturned | said.TransferWithdrawn):
         return heard.stream, event.to_agency, event.transfer
+    if isinstance(event, said.DisputeSettled | said.DisputeRuled):
+        return heard.stream, event.parties[1], event.dispute
     return None

@@ -71,7 +71,7 @@ class Feed:
 #: Every feed there is, by name.
 FEEDS: Mapping[str, Feed] = {
     "all": Feed("全部记录", None),
-    "cases": Feed("案件及其移送", frozenset({"case"})),
+    "cases": Feed("案件及其移送、争议、协助", frozenset({"case"})),
     "notices": Feed("通知与签收", frozenset({"notice"})),
     "register": Feed("机关、人员、职权与赋权名录", frozenset({"agency", "officer", "power", "grant"})),
     "picture": Feed("协同态势", frozenset({"picture"})),
@@ -201,8 +201,23 @@ def _on_offer(s: Desk, entry: LogEntry, event: said.TransferOffered) -> Change:
 
 
 def _on_end_of_offer(s: Desk, entry: LogEntry, event: Any) -> Change:
-    """Who declined a case, or lost the offer of it, sees that, and nothing of what follows."""
+    """Who declined a case, or lost it or the offer of it, sees that, and nothing of what follows."""
     return Change().putting(s.right.but(until_seq=entry.seq)) if s.right else Change()
+
+
+def _on_dispute(s: Desk, entry: LogEntry, event: said.DisputeOpened) -> Change:
+    # Who declined the case had lost sight of it. Who offered it holds it, and sees it anyway.
+    return _begin(entry, event.parties[1], ground=event.dispute, relation="disputant")
+
+
+def _on_lead(s: Desk, entry: LogEntry, event: said.DisputeLeadNamed) -> Change:
+    return _begin(entry, event.lead, ground=f"{event.dispute}/lead", relation="holder")
+
+
+def _on_end_of_dispute(s: Desk, entry: LogEntry, event: Any) -> Change:
+    """Who gets the case sees it from here on; who differed and does not sees that, and nothing after."""
+    begun = _begin(entry, event.competent_agency, ground=f"{event.dispute}/end", relation="holder")
+    return Change.all_of([_on_end_of_offer(s, entry, event), begun])
 
 
 def _on_assistance(s: Desk, entry: LogEntry, event: Any) -> Change:
@@ -234,6 +249,10 @@ _RIGHTS: Mapping[str, Callable[[Desk, LogEntry, Any], Change]] = {
     said.TransferOffered.TYPE: _on_offer,
     said.TransferReturned.TYPE: _on_end_of_offer,
     said.TransferWithdrawn.TYPE: _on_end_of_offer,
+    said.DisputeOpened.TYPE: _on_dispute,
+    said.DisputeLeadNamed.TYPE: _on_lead,
+    said.DisputeSettled.TYPE: _on_end_of_dispute,
+    said.DisputeRuled.TYPE: _on_end_of_dispute,
     said.AssistanceRequested.TYPE: _on_assistance,
     said.AssistanceReplied.TYPE: _on_assistance,
     said.AssistanceRefused.TYPE: _on_assistance,
