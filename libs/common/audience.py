@@ -19,6 +19,8 @@ from libs.common.permit import Role
 
 #: As what an agency came to a stream; it stays that when others join.
 HOLDER, RECIPIENT, ADDRESSEE = "holder", "recipient", "addressee"
+#: And to a case that is disputed, or for which help was asked.
+DISPUTANT, REQUESTED = "disputant", "requested"
 #: What an agency is to an event of a clock, a letter or an endpoint that names it.
 CONCERNED = "concerned"
 #: What every agency of the county is to an event of the register.
@@ -35,6 +37,8 @@ OFFICIALS = READERS | OVERSEERS | {Role.REGISTRAR}
 READS: Mapping[str, frozenset[Role]] = {
     HOLDER: READERS,
     RECIPIENT: READERS,
+    DISPUTANT: READERS,
+    REQUESTED: READERS,
     ADDRESSEE: OFFICIALS,
     CONCERNED: OFFICIALS,
     COUNTY: OFFICIALS,
@@ -81,12 +85,22 @@ _NAMING: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_ASSISTANCE = (
+    said.AssistanceRequested,
+    said.AssistanceReplied,
+    said.AssistanceRefused,
+    said.AssistanceExtended,
+    said.AssistanceWithdrawn,
+)
+
+
 class Begun(NamedTuple):
     """A right to the event's stream that begins with the event."""
 
     agency: str
     ground: str  #: what gives it: the clue, a transfer's id, the notice
     relation: str
+    once: bool = False  #: the right is to this event alone
 
 
 class Ended(NamedTuple):
@@ -126,24 +140,38 @@ class Placed(Protocol):
     def county(self) -> bool: ...
 
 
-def begins(event: Event | None) -> Begun | None:
-    """The right that begins with this event; an unknown event is None, and gives none."""
+def moves(event: Event | None) -> tuple[Begun | Ended, ...]:
+    """The rights that begin and end with this event; an unknown event is None, and gives none.
+
+    Who declined a case, or lost it or the offer of it, sees that, and nothing of what follows. An acceptance
+    changes nothing: the recipient's right goes on, and so does the sender's.
+    """
     match event:
         case said.ClueRegistered():
-            return Begun(event.holder, "clue", HOLDER)
+            return (Begun(event.holder, "clue", HOLDER),)
         case said.TransferOffered():
-            # An acceptance changes nothing here: the recipient's right goes on, and so does the sender's.
-            return Begun(event.to_agency, event.transfer, RECIPIENT)
+            return (Begun(event.to_agency, event.transfer, RECIPIENT),)
+        case said.TransferReturned() | said.TransferWithdrawn():
+            return (Ended(event.to_agency, event.transfer),)
+        case _ if isinstance(event, _ASSISTANCE):
+            # Who is asked for help sees what is said of that request, and nothing else of the case.
+            return (Begun(event.requested_agency, event.assistance, REQUESTED, once=True),)
         case NoticeIssued():
-            return Begun(event.agency, "notice", ADDRESSEE)
-    return None
+            return (Begun(event.agency, "notice", ADDRESSEE),)
+    return _of_dispute(event)
 
 
-def ends(event: Event | None) -> Ended | None:
-    """The right that ends: who declined a case, or lost the offer of it, sees nothing of what follows."""
-    if isinstance(event, said.TransferReturned | said.TransferWithdrawn):
-        return Ended(event.to_agency, event.transfer)
-    return None
+def _of_dispute(event: Event | None) -> tuple[Begun | Ended, ...]:
+    match event:
+        case said.DisputeOpened():
+            # Who declined the case had lost sight of it. Who offered it holds it, and sees it anyway.
+            return (Begun(event.parties[1], event.dispute, DISPUTANT),)
+        case said.DisputeLeadNamed():
+            return (Begun(event.lead, f"{event.dispute}/lead", HOLDER),)
+        case said.DisputeSettled() | said.DisputeRuled():
+            gets = Begun(event.competent_agency, f"{event.dispute}/end", HOLDER)
+            return (Ended(event.parties[1], event.dispute), gets)
+    return ()
 
 
 def told_of(event: Event | None) -> tuple[str, int] | None:

@@ -22,17 +22,26 @@ COORDINATING = "coordinating"
 #: A service or an operator of this installation; related to no case.
 INSTALLATION = "installation"
 
+#: Who differ about whose a case is, while they do.
+DISPUTANT = "disputant"
+#: Asked for help in a case, and having answered or no longer having to.
+REQUESTED, ANSWERED = "requested", "answered"
 #: A party of a case, as seen from a transfer between two others.
 BYSTANDER = "bystander"
 #: What an agency is to a case that it may read; who was offered it in vain reads its own transfer only.
-READING = frozenset({HOLDER, RECIPIENT, SENDER})
+READING = frozenset({HOLDER, RECIPIENT, SENDER, DISPUTANT})
 #: The agency that an officer belongs to.
 OWN = "own"
 
 #: Personal data, by what it belongs to. Of a case: the party's name and number, free text that may name
-#: people, and who acted; of a transfer: its free text; of an officer: name and certificate number.
+#: people, and who acted; of a transfer or a dispute: its free text; of a request for help: its free text,
+#: and the party where it must be named; of an officer: name and certificate number.
 CASE_DATA = frozenset({"party_name", "party_id", "summary", "person", "reason"})
-TRANSFER_DATA = frozenset({"package", "ground", "note"})
+TRANSFER_DATA = frozenset({"package", "ground", "note", "new_facts"})
+DISPUTE_DATA = frozenset({"ground", "papers", "reply", "danger", "opinion"})
+ASSISTANCE_DATA = frozenset(
+    {"party_name", "party_id", "items", "ground", "extension_reason", "answers", "note"}
+)
 OFFICER_DATA = frozenset({"name", "certificate"})
 
 HANDLER, APPROVER, REGISTRAR = Role.HANDLER, Role.APPROVER, Role.REGISTRAR
@@ -44,12 +53,20 @@ _READS_CASE: Mapping[str, frozenset[Role]] = {
     HOLDER: frozenset({HANDLER, APPROVER, AUDITOR}),
     RECIPIENT: frozenset({HANDLER, APPROVER, AUDITOR}),
     SENDER: frozenset({HANDLER, APPROVER, AUDITOR}),
+    DISPUTANT: frozenset({HANDLER, APPROVER, AUDITOR}),
     COORDINATING: frozenset({COORDINATOR, AUDITOR}),
 }
 _READS_TRANSFER: Mapping[str, frozenset[Role]] = {
     **_READS_CASE,
     RETURNED: frozenset({HANDLER, APPROVER, AUDITOR}),
     BYSTANDER: frozenset({HANDLER, APPROVER, AUDITOR}),
+}
+_READS_DISPUTE = _READS_TRANSFER
+#: Who is asked reads the request and nothing else of the case; once it has answered, not what people wrote.
+_READS_ASSISTANCE: Mapping[str, frozenset[Role]] = {
+    **_READS_CASE,
+    REQUESTED: frozenset({HANDLER, APPROVER, AUDITOR}),
+    ANSWERED: frozenset({HANDLER, APPROVER, AUDITOR}),
 }
 _WITNESSES: Mapping[str, frozenset[Role]] = {
     COORDINATING: frozenset({COORDINATOR, AUDITOR}),
@@ -69,6 +86,18 @@ _ANSWERS: Mapping[str, frozenset[Role]] = {
     RECIPIENT: frozenset({HANDLER}),
     RETURNED: frozenset({HANDLER}),
 }
+#: Who offered a case and who declined it may bring that before the coordinator; nobody else knows enough.
+_CONTESTS: Mapping[str, frozenset[Role]] = {**_ANSWERS, SENDER: frozenset({HANDLER})}
+#: The same for who differ; when it is over, those who do not hold the case are *returned*.
+_ARGUES: Mapping[str, frozenset[Role]] = {
+    DISPUTANT: frozenset({HANDLER}),
+    RETURNED: frozenset({HANDLER}),
+}
+#: The same for who was asked for help.
+_ASSISTS: Mapping[str, frozenset[Role]] = {
+    REQUESTED: frozenset({HANDLER}),
+    ANSWERED: frozenset({HANDLER}),
+}
 
 
 def _case(zh: str, may: Mapping[str, frozenset[Role]]) -> Rule:
@@ -82,6 +111,18 @@ def _transfer(
     seen_by: str = "transfer.read",
 ) -> Rule:
     return Rule(zh, may, seen_by=seen_by, personal=TRANSFER_DATA, clear_to=clear_to)
+
+
+def _dispute(zh: str, may: Mapping[str, frozenset[Role]]) -> Rule:
+    # Who coordinates must read what both say, or could not judge it.
+    clear_to = frozenset({DISPUTANT, HOLDER, COORDINATING})
+    return Rule(zh, may, seen_by="dispute.read", personal=DISPUTE_DATA, clear_to=clear_to)
+
+
+def _assistance(
+    zh: str, may: Mapping[str, frozenset[Role]], clear_to: frozenset[str], seen_by: str = "assistance.read"
+) -> Rule:
+    return Rule(zh, may, seen_by=seen_by, personal=ASSISTANCE_DATA, clear_to=clear_to)
 
 
 RULES: Mapping[str, Rule] = {
@@ -108,6 +149,24 @@ RULES: Mapping[str, Rule] = {
     "transfer.return": _transfer("退回移送", _ANSWERS, frozenset({RECIPIENT})),
     # Who withdraws has never ceased to hold the case.
     "transfer.withdraw": _transfer("撤回移送", only(SENDER, HANDLER), frozenset({SENDER})),
+    "transfer.contest": _transfer("就退回提请协调", _CONTESTS, frozenset({SENDER})),
+    "dispute.read": _dispute("查看管辖争议", _READS_DISPUTE),
+    "dispute.propose": _dispute("提出协商意见", _ARGUES),
+    "dispute.reply": _dispute("答复争议", _ARGUES),
+    "dispute.accept": _dispute("受理争议", only(COORDINATING, COORDINATOR)),
+    "dispute.forward": _dispute("转送争议材料", only(COORDINATING, COORDINATOR)),
+    "dispute.lead": _dispute("指定先行处置机关", only(COORDINATING, COORDINATOR)),
+    "dispute.rule": _dispute("出具协调意见", only(COORDINATING, COORDINATOR)),
+    "assistance.read": _assistance(
+        "查看协助请求", _READS_ASSISTANCE, frozenset({HOLDER, RECIPIENT, REQUESTED})
+    ),
+    "assistance.request": _assistance(
+        "请求协助", only(HOLDER, HANDLER), frozenset({HOLDER}), seen_by="case.read"
+    ),
+    "assistance.reply": _assistance("答复协助请求", _ASSISTS, frozenset({REQUESTED})),
+    "assistance.refuse": _assistance("不予协助", _ASSISTS, frozenset({REQUESTED})),
+    "assistance.extend": _assistance("延期答复协助请求", _ASSISTS, frozenset({REQUESTED})),
+    "assistance.withdraw": _assistance("撤回协助请求", only(HOLDER, HANDLER), frozenset({HOLDER})),
     "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),
     "parked.read": Rule("查看搁置的事件", only(INSTALLATION, OPERATOR)),
     "parked.redrive": Rule("重新处理搁置的事件", only(INSTALLATION, OPERATOR), open=True),

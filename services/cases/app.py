@@ -10,6 +10,8 @@ from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
 from libs.common.web import application, operations
 from services.cases import access
+from services.cases.assistance import api as assistance
+from services.cases.dispute import api as dispute
 from services.cases.handover import api as handover
 from services.cases.intake import api as intake
 from services.cases.law import procedure
@@ -32,7 +34,9 @@ ROUTERS = (
     people.router,
     intake.router,
     moves.router,
+    dispute.router,
     handover.router,
+    assistance.router,
     trace.router,
 )
 

@@ -192,6 +192,17 @@ def _an_offer(cell: Cell) -> Any:
     return cast.an_offer(to_agency=to, officers=cell.world.officers(holder))
 
 
+def _a_letter(cell: Cell) -> Any:
+    to = next(agency.id for agency in cell.world.agencies if agency.id != cell.case.holder)
+    return {
+        "to_agency": to,
+        "letter_no": "协函〔2026〕第1号",
+        "form": "action",
+        "items": [{"kind": "presence", "what": "到场"}],
+        "ground": "某理由",
+    }
+
+
 def _a_batch(cell: Cell) -> Any:
     """A notice that the caller's agency has not signed for, if there is one."""
     waiting = (
@@ -238,6 +249,26 @@ _BODIES: Mapping[str, Callable[[Cell], Any]] = {
         "basis": "某条例第一条",
         "proposed_agency": cell.world.qinghe.office.id,
     },
+    "/v1/transfers/{transfer}/dispute": lambda cell: {"ground": "某理由"},
+    "/v1/disputes/{dispute}/proposal": lambda cell: {"competent_agency": cell.case.holder},
+    "/v1/disputes/{dispute}/forwarding": lambda cell: {
+        "to_agency": cell.case.holder,
+        "papers": [{"name": "某材料"}],
+    },
+    "/v1/disputes/{dispute}/reply": lambda cell: {"statement": "某意见", "basis": "某条例第一条"},
+    "/v1/disputes/{dispute}/lead": lambda cell: {"lead": cell.case.holder, "danger": "某危险"},
+    "/v1/disputes/{dispute}/ruling": lambda cell: {
+        "opinion_no": "协意〔2026〕第2号",
+        "competent_agency": cell.case.holder,
+        "basis": "某条例第一条",
+        "opinion": "某意见",
+    },
+    "/v1/cases/{case}/assistance": _a_letter,
+    "/v1/assistance/{assistance}/reply": lambda cell: {
+        "answers": [{"item": 1, "outcome": "provided", "answer": "某答复"}]
+    },
+    "/v1/assistance/{assistance}/refusal": lambda cell: {"ground": "unlawful", "basis": "某条例第一条"},
+    "/v1/assistance/{assistance}/extension": lambda cell: {"until": "2099-12-31", "reason": "某理由"},
     "/v1/inbox/receipts": _a_batch,
     "/v1/endpoints": lambda cell: {"name": "业务系统", "url": "https://hook.invalid/"},
     "/v1/endpoints/{endpoint}": lambda cell: (

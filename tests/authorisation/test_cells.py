@@ -19,12 +19,14 @@ JUDGED = [one for one in charter.operations() if one.denied in ("403", "404") or
 
 #: What an agency of the county can be to a thing, by what stands in its address; else it is nothing to it.
 RELATIONS = {
-    "{case}": ("holder", "offered", "former", "declined", ""),
+    "{case}": ("holder", "offered", "former", "declined", "disputing", ""),
     "{transfer}": ("from", "to", "declined", "party", ""),
+    "{dispute}": ("disputant", "parted", "holder", "party", ""),
+    "{assistance}": ("holder", "offered", "former", "asked", "answered", ""),
     "{notice}": ("addressee", ""),
     "{receipt}": ("addressee", ""),
     "{officer}": ("own", ""),
-    "/events/{id}": ("party", "addressee", "county", ""),
+    "/events/{id}": ("party", "asked", "addressee", "county", ""),
     "/explain": ("told", ""),
     "{endpoint}": ("owner", ""),
     "{message}": ("owner", ""),

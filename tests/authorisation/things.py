@@ -10,7 +10,7 @@ from itertools import islice
 from libs.common.settings import Name
 from services.notify.inbox.tables import Notice
 from services.sharing.feeds.tables import LogEntry
-from tests.authorisation.world import STRANGER, Case, Datum, Transfer, World
+from tests.authorisation.world import STRANGER, Assistance, Case, Datum, Dispute, Transfer, World
 
 #: Ids of the right form that nothing has, by the name of their place in an address or query.
 NOTHING: Mapping[str, str] = {
@@ -21,6 +21,8 @@ NOTHING: Mapping[str, str] = {
     "power": "330217999000",
     "grant": "330217999000.g1",
     "transfer": "00000000-0000-7000-8000-000000000000.t1",
+    "dispute": "00000000-0000-7000-8000-000000000000.d1",
+    "assistance": "00000000-0000-7000-8000-000000000000.a1",
     "id": "99999999",
     "page": "99999999",
     "stream": "case/00000000-0000-7000-8000-000000000000",
@@ -28,6 +30,8 @@ NOTHING: Mapping[str, str] = {
 }
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
+#: Keys of cases that there are for each agency begin with these.
+_OF_EACH = "RHDE"
 #: Cases of the stages whose trace holds more than that of others.
 _EVENTFUL = ("closed", "withdrawn", "taken", "forth")
 
@@ -144,21 +148,44 @@ def entries(world: World, agency: str) -> Iterator[Thing]:
 def some_cases(world: World, agency: str, *, eventful: bool = False) -> Iterator[Thing]:
     """A case of each relation; of those at stages its own, and some that are none of its business."""
     handed = world.cases[f"H{_place(world, agency):02}"]
-    stages = [case for case in world.cases.values() if case.key[0] not in "RH"]
+    stages = [case for case in world.cases.values() if case.key[0] not in _OF_EACH]
     told = [case for case in stages if not eventful or case.key in _EVENTFUL]
-    for case in (*_crossings(world, agency, 0, 1, 2, 7), handed, *_concerning(world, told, agency)):
+    own = (*_crossings(world, agency, 0, 1, 2, 3, 7), handed, *_disputed(world, agency))
+    for case in (*own, *_concerning(world, told, agency)):
         yield _case(case, agency)
 
 
 def transfers(world: World, agency: str) -> Iterator[Thing]:
     """A transfer of each relation and state; also the one that followed upon the one declined."""
     handed = world.cases[f"H{_place(world, agency):02}"]
-    stages = [case for case in world.cases.values() if case.key[0] not in "RH" and case.transfers]
+    stages = [case for case in world.cases.values() if case.key[0] not in _OF_EACH and case.transfers]
     for case in _crossings(world, agency, 0, 1, 2):
         for transfer in case.transfers:
             yield _transfer(case, transfer, agency)
     for case in (*_crossings(world, agency, 7), handed, *_concerning(world, stages, agency)):
         yield _transfer(case, case.transfers[-1], agency)
+
+
+def disputes(world: World, agency: str) -> Iterator[Thing]:
+    """A dispute of each relation and state."""
+    for case in _disputed(world, agency):
+        for dispute in case.disputes:
+            yield _dispute(case, dispute, agency)
+
+
+def _disputed(world: World, agency: str) -> list[Case]:
+    """Disputed cases of each relation, and one that is none of its business."""
+    back, count = _place(world, agency), len(world.agencies)
+    keys = [f"{kind}{(back - steps) % count:02}" for steps in (0, 1, 2, 3, 7) for kind in "DE"]
+    return [world.cases[key] for key in keys if key in world.cases]
+
+
+def assistance(world: World, agency: str) -> Iterator[Thing]:
+    """A request for help of each relation and state."""
+    handed = world.cases[f"H{_place(world, agency):02}"]
+    for case in (*_crossings(world, agency, 0, 1, 2, 3, 4, 7), handed):
+        for one in case.assistance:
+            yield _assistance(case, one, agency)
 
 
 def _concerning(world: World, cases: Sequence[Case], agency: str) -> list[Case]:
@@ -199,7 +226,12 @@ def some_entries(world: World, agency: str) -> Iterator[Thing]:
     """Entries of each relation: of its cases while it was party and when it was not, and others."""
     place = _place(world, agency)
     streams = [
-        f"case/{case.id}" for case in (*_crossings(world, agency, 0, 1, 2), world.cases[f"H{place:02}"])
+        f"case/{case.id}"
+        for case in (
+            *_crossings(world, agency, 0, 1, 2, 3, 4),
+            world.cases[f"H{place:02}"],
+            *_disputed(world, agency),
+        )
     ]
     of_cases = [entry for entry in world.log if entry.stream in streams]
     others = [entry for entry in world.log if entry.feed == "notices"]
@@ -271,6 +303,20 @@ _TRIED: Mapping[str, Things] = {
     "/v1/transfers/{transfer}/acceptance": transfers,
     "/v1/transfers/{transfer}/return": transfers,
     "/v1/transfers/{transfer}/withdrawal": transfers,
+    "/v1/transfers/{transfer}/dispute": transfers,
+    "/v1/disputes/{dispute}": disputes,
+    "/v1/disputes/{dispute}/proposal": disputes,
+    "/v1/disputes/{dispute}/acceptance": disputes,
+    "/v1/disputes/{dispute}/forwarding": disputes,
+    "/v1/disputes/{dispute}/reply": disputes,
+    "/v1/disputes/{dispute}/lead": disputes,
+    "/v1/disputes/{dispute}/ruling": disputes,
+    "/v1/cases/{case}/assistance": some_cases,
+    "/v1/assistance/{assistance}": assistance,
+    "/v1/assistance/{assistance}/reply": assistance,
+    "/v1/assistance/{assistance}/refusal": assistance,
+    "/v1/assistance/{assistance}/extension": assistance,
+    "/v1/assistance/{assistance}/withdrawal": assistance,
     "/v1/notices/{notice}": some_notices,
     "/v1/notices/{notice}/receipt": some_notices,
     "/v1/receipts/{receipt}": receipts,
@@ -336,6 +382,30 @@ def _transfer(case: Case, transfer: Transfer, agency: str) -> Thing:
     )
 
 
+def _dispute(case: Case, dispute: Dispute, agency: str) -> Thing:
+    return Thing(
+        words=f"{dispute.key} ({dispute.state})",
+        ids={"dispute": dispute.id},
+        relations=case.relation_to_dispute(dispute, agency),
+        stage=dispute.state,
+        personal=frozenset(datum for datum in case.personal if datum[1] == dispute.key),
+        case=case,
+    )
+
+
+def _assistance(case: Case, assistance: Assistance, agency: str) -> Thing:
+    own = {datum for datum in case.personal if datum[1] == assistance.key}
+    return Thing(
+        words=f"{assistance.key} ({assistance.state})",
+        ids={"assistance": assistance.id},
+        relations=case.relation_to_help(assistance, agency),
+        stage=assistance.state,
+        # The letters of this county name the party.
+        personal=frozenset(own | {("party_name", case.key), ("party_id", case.key)}),
+        case=case,
+    )
+
+
 def _notice(notice: Notice, agency: str) -> Thing:
     relations = frozenset({"addressee"} if notice.agency == agency else ())
     return Thing(f"a notice, {notice.state}", {"notice": notice.id}, relations=relations, stage=notice.state)
@@ -373,3 +443,5 @@ def _to_entry(world: World, entry: LogEntry, agency: str) -> Iterator[str]:
     case = world.case_of(told[0])
     if case and case.saw(agency, told[1]):
         yield "party"
+    if case and told[1] in case.asked[agency]:
+        yield "asked"

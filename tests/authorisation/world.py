@@ -34,7 +34,7 @@ STRANGER = codes.with_check_digit("11331222000000019")
 #: Where the cases of STAGES began, and the department that takes some of them.
 STAGED_AT, STAGED_IN = "331221101", "11331221000000115N"
 #: What an agency of the county may be to a case that it may know of.
-PARTIES = frozenset({"holder", "offered", "former"})
+PARTIES = frozenset({"holder", "offered", "former", "disputing"})
 
 #: (field, key of the thing)
 Datum = tuple[str, str]
@@ -84,6 +84,34 @@ class Transfer:
 
 
 @dataclass
+class Dispute:
+    """A dispute over whose a case is."""
+
+    id: str
+    key: str
+    sides: tuple[str, str]
+    state: str = "opened"
+
+    def relation(self, agency: str) -> Iterator[str]:
+        if agency in self.sides:
+            yield "disputant" if self.state == "opened" else "parted"
+
+
+@dataclass
+class Assistance:
+    """One request for help in a case."""
+
+    id: str
+    key: str
+    agency: str  #: that was asked
+    state: str = "requested"
+
+    def relation(self, agency: str) -> Iterator[str]:
+        if agency == self.agency:
+            yield "asked" if self.state == "requested" else "answered"
+
+
+@dataclass
 class Case:
     """One case, as those who acted on it know it."""
 
@@ -95,7 +123,11 @@ class Case:
     seq: int = 1
     relations: dict[str, str] = field(default_factory=dict)
     spans: defaultdict[str, list[Span]] = field(default_factory=lambda: defaultdict(list))
+    #: What each agency that was asked for help learns of: the facts of its own request.
+    asked: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     transfers: list[Transfer] = field(default_factory=list)
+    assistance: list[Assistance] = field(default_factory=list)
+    disputes: list[Dispute] = field(default_factory=list)
     personal: set[Datum] = field(default_factory=set)
 
     def relation(self, agency: str) -> frozenset[str]:
@@ -106,6 +138,16 @@ class Case:
         """What it is to one transfer of it; a party that the transfer does not concern is a party."""
         party = {"party"} if self.relations.get(agency) in PARTIES else set()
         return frozenset({*transfer.relation(agency), *party})
+
+    def relation_to_dispute(self, dispute: Dispute, agency: str) -> frozenset[str]:
+        """What it is to one dispute over it: whoever holds the case, and who else knows of the case."""
+        own = self.relations.get(agency)
+        other = {"holder"} if own == "holder" else {"party"} if own in PARTIES else set()
+        return frozenset({*dispute.relation(agency), *other})
+
+    def relation_to_help(self, assistance: Assistance, agency: str) -> frozenset[str]:
+        """What it is to one request for help in it: asked, and what it is to the case."""
+        return frozenset({*assistance.relation(agency), *(self.relation(agency) & PARTIES)})
 
     def saw(self, agency: str, seq: int) -> bool:
         """Whether the agency was party to it when this fact happened."""
@@ -191,6 +233,7 @@ async def build(county: County) -> World:
     await _subscribe(world)
     clerk = Clerk(world)
     await _crossings(world, clerk)
+    await _disputes(world, clerk)
     await _stages(world, clerk)
     await county.quiet()
     await _sign(world)
@@ -257,18 +300,42 @@ async def _register(world: World) -> None:
 
 
 async def _crossings(world: World, clerk: Clerk) -> None:
-    """Every agency once in every relation to a case: holding it, offered it, in vain, having held it."""
+    """Every agency once in every relation to a case: holding it, offered it, in vain, having held it.
+
+    And once in every relation to a request for help: having asked, asked, having answered.
+    """
     agencies = world.agencies
     for n, agency in enumerate(agencies):
-        second, third = (agencies[(n + step) % len(agencies)].id for step in (1, 2))
+        second, third, fourth, fifth = (agencies[(n + step) % len(agencies)].id for step in (1, 2, 3, 4))
         case = await clerk.clue(f"R{n:02}", agency.id, "占道设摊")
+        await clerk.extend(case, await clerk.ask_for_help(case, fourth))
+        await clerk.help(case, await clerk.ask_for_help(case, fifth))
         await clerk.offer(case, second)
         await clerk.give_back(case, STAGED_IN)
         await clerk.offer(case, third)
         statute = "占道设摊" if agency.id != STAGED_IN else "在河道内弃置、堆放阻碍行洪的物体"
         handed = await clerk.clue(f"H{n:02}", agency.id, statute)
+        await clerk.ask_for_help(handed, fourth)
         await clerk.offer(handed, world.qinghe.agencies[world.qinghe.power(statute).department].id)
         await clerk.accept(handed)
+
+
+async def _disputes(world: World, clerk: Clerk) -> None:
+    """Every agency once in every relation to a dispute: differing, or given the case of others who did.
+
+    The office rules in none of its own: there they agree.
+    """
+    agencies, office = [agency.id for agency in world.agencies], world.qinghe.office.id
+    for n, agency in enumerate(agencies):
+        second, third, fourth = (agencies[(n + step) % len(agencies)] for step in (1, 2, 3))
+        case = await clerk.clue(f"D{n:02}", agency, "占道设摊")
+        await clerk.differ(case, second)
+        if office == second:
+            continue
+        case = await clerk.clue(f"E{n:02}", agency, "占道设摊")
+        await clerk.differ(case, STAGED_IN if office == agency else second)
+        await (clerk.agree(case) if office == agency else clerk.rule(case, third))
+        await clerk.offer(case, fourth)
 
 
 async def _stages(world: World, clerk: Clerk) -> None:
@@ -353,6 +420,7 @@ class Clerk:
             "evidence": [{"name": "现场照片"}],
             "goods": [],
             "ground": canary("ground", key),
+            "new_facts": canary("ground", key),
         }
         made = await self._change(
             case, self._at(case.holder, case.key), f"/v1/cases/{case.id}/transfers", body
@@ -391,6 +459,81 @@ class Clerk:
             case, self._at(transfer.sender, case.key), f"/v1/transfers/{transfer.id}/withdrawal", body
         )
         self._end(case, transfer, "withdrawn")
+
+    async def differ(self, case: Case, other: str) -> None:
+        """The other declines it, and the holder brings that before the office."""
+        await self.offer(case, other)
+        await self.give_back(case, STAGED_IN)
+        key = f"{case.key}d1"
+        transfer = case.transfers[-1]
+        who, body = self._at(case.holder, case.key), {"ground": canary("ground", key)}
+        made = await self._change(case, who, f"/v1/transfers/{transfer.id}/dispute", body)
+        case.disputes.append(Dispute(made["dispute"], key, (case.holder, other)))
+        case.relations[other] = "disputing"
+        case.spans[other].append(Span(case.seq))
+        case.personal.add(("ground", key))
+
+    async def agree(self, case: Case) -> None:
+        """Both say that it is the one's who declined it."""
+        (dispute,) = case.disputes
+        for side in dispute.sides:
+            who, body = self._at(side, case.key), {"competent_agency": dispute.sides[1]}
+            await self._change(case, who, f"/v1/disputes/{dispute.id}/proposal", body)
+        dispute.state, case.holder = "settled", dispute.sides[1]
+        case.relations |= {dispute.sides[0]: "former", dispute.sides[1]: "holder"}
+
+    async def rule(self, case: Case, to: str) -> None:
+        """The office gives it to a third."""
+        (dispute,) = case.disputes
+        office = self._at(self.world.qinghe.office.id, case.key, Role.COORDINATOR)
+        await self._change(case, office, f"/v1/disputes/{dispute.id}/acceptance", {})
+        body = {
+            "opinion_no": "协意〔2026〕第1号",
+            "competent_agency": to,
+            "basis": "行政处罚法第二十三条",
+            "opinion": canary("opinion", dispute.key),
+            "despite_register": "赋权即将生效",
+        }
+        await self._change(case, office, f"/v1/disputes/{dispute.id}/ruling", body)
+        dispute.state, case.holder = "ruled", to
+        case.relations |= {dispute.sides[0]: "former", dispute.sides[1]: "declined", to: "holder"}
+        case.spans[dispute.sides[1]][-1].ends = case.seq
+        case.spans[to].append(Span(case.seq))
+        case.personal.add(("opinion", dispute.key))
+
+    async def ask_for_help(self, case: Case, to: str) -> Assistance:
+        key = f"{case.key}a{len(case.assistance) + 1}"
+        body = {
+            "to_agency": to,
+            "letter_no": "协函〔2026〕第1号",
+            "form": "papers",
+            "items": [{"kind": "documents", "what": canary("item", key)}],
+            "ground": canary("ground", key),
+            "names_party": True,
+        }
+        path = f"/v1/cases/{case.id}/assistance"
+        made = await self._change(case, self._at(case.holder, case.key), path, body)
+        assistance = Assistance(made["id"], key, to)
+        case.assistance.append(assistance)
+        case.asked[to].add(case.seq)
+        case.personal |= {("item", key), ("ground", key)}
+        return assistance
+
+    async def help(self, case: Case, assistance: Assistance) -> None:
+        answer = {"item": 1, "outcome": "provided", "answer": canary("answer", assistance.key)}
+        await self._assist(case, assistance, "reply", {"answers": [answer]})
+        assistance.state = "replied"
+        case.personal.add(("answer", assistance.key))
+
+    async def extend(self, case: Case, assistance: Assistance) -> None:
+        body = {"until": "2099-12-31", "reason": canary("reason", assistance.key)}
+        await self._assist(case, assistance, "extension", body)
+        case.personal.add(("reason", assistance.key))
+
+    async def _assist(self, case: Case, assistance: Assistance, what: str, body: Any) -> None:
+        who = self._at(assistance.agency, case.key)
+        await self._change(case, who, f"/v1/assistance/{assistance.id}/{what}", body)
+        case.asked[assistance.agency].add(case.seq)
 
     def _end(self, case: Case, transfer: Transfer, state: str) -> None:
         transfer.state, transfer.span.ends = state, case.seq

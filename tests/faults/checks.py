@@ -20,6 +20,15 @@ FACTS = {
     "return": "liandong.transfer.returned.v1",
     "withdraw": "liandong.transfer.withdrawn.v1",
 }
+#: What comes with a return in one commit when it is the case's second.
+DISPUTED = "liandong.dispute.opened.v1"
+#: Facts that give a case to somebody, with the field that says to whom.
+HANDED: Mapping[str, str] = {
+    "liandong.transfer.accepted.v1": "to_agency",
+    "liandong.dispute.lead_named.v1": "lead",
+    "liandong.dispute.settled.v1": "competent_agency",
+    "liandong.dispute.ruled.v1": "competent_agency",
+}
 #: Requests that the law refuses, whatever else happens.
 LAWLESS = frozenset(
     {
@@ -46,6 +55,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
     "liandong.transfer.accepted.v1": ("from_agency", "to_agency"),
     "liandong.transfer.returned.v1": ("from_agency", "coordinators"),
     "liandong.transfer.withdrawn.v1": ("to_agency",),
+    "liandong.dispute.opened.v1": ("parties", "coordinators"),
     "liandong.picture.rebuilt.v1": ("coordinators",),
 }
 
@@ -75,7 +85,7 @@ def nothing_acknowledged_is_lost(world: World) -> Found:
 
 def nothing_refused_is_present(world: World) -> Found:
     """A refusal left nothing: no answer under its key, and no fact of a case that nobody was told of."""
-    claimed = {_place(request) for request in _with_outcome(world, "ok") if request.verb in FACTS}
+    claimed = set(_claimed(world))
     for fact in world.facts:
         if fact.stream.startswith("case/") and (fact.stream, fact.seq) not in claimed:
             refused = [r for r in _with_outcome(world, "refused") if fact.stream[5:] in r.path]
@@ -260,6 +270,17 @@ def _place(request: Request) -> tuple[str, int]:
     return f"case/{case}", request.told.get("version", 0)
 
 
+def _claimed(world: World) -> Iterator[tuple[str, int]]:
+    """The facts that somebody was told of."""
+    types = {(fact.stream, fact.seq): fact.type for fact in world.facts}
+    for request in _with_outcome(world, "ok"):
+        if request.verb in FACTS:
+            stream, seq = _place(request)
+            yield stream, seq
+            if request.verb == "return" and types.get((stream, seq + 1)) == DISPUTED:
+                yield stream, seq + 1
+
+
 def _streams(world: World) -> dict[tuple[str, str], list[Fact]]:
     found: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in world.facts:
@@ -269,7 +290,8 @@ def _streams(world: World) -> dict[tuple[str, str], list[Fact]]:
 
 def _recipients(fact: Fact) -> set[str]:
     fields: Mapping[str, Any] = {**fact.data, "coordinators": cast.OFFICE}
-    return {fields[name] for name in TOLD.get(fact.type, ())}
+    named = (fields[name] for name in TOLD.get(fact.type, ()))
+    return {agency for one in named for agency in (one if isinstance(one, list) else [one])}
 
 
 def _held(world: World) -> dict[str, list[str]]:
@@ -279,8 +301,7 @@ def _held(world: World) -> dict[str, list[str]]:
         kind, _, case = stream.partition("/")
         for fact in facts if kind == "case" else ():
             now = found[case][-1] if found[case] else fact.data["holder"]
-            accepted = fact.type == FACTS["accept"]
-            found[case].append(fact.data["to_agency"] if accepted else now)
+            found[case].append(fact.data[HANDED[fact.type]] if fact.type in HANDED else now)
     return found
 
 

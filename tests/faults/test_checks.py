@@ -53,6 +53,14 @@ def done(key: str, verb: str, **told: object) -> list[str]:
     return asked(key, verb, do="ok", status=201, sha256=f"answer to {key}", told=told)
 
 
+#: It came back twice, and the second time it was disputed in the same commit.
+RETURNED = (
+    a_fact(1, "clue", holder=cast.TOWNSHIP),
+    *(a_fact(n, verb, **TRANSFER) for n, verb in enumerate(("offer", "return") * 2, 2)),
+    Fact("cases", CASE, 6, checks.DISPUTED, {"parties": [cast.TOWNSHIP, cast.DEPARTMENT]}, digest="digest 6"),
+)
+
+
 def requests() -> dict[str, Request]:
     """Three acts that became facts, one signature, and half of what the law refuses."""
     receipts = [{"notice": "n1", "receipt": SIGNED, "event": f"{CASE}/1"}]
@@ -249,3 +257,17 @@ def test_a_finding_shows_the_lines_of_the_ledger_that_prove_it() -> None:
     (found,) = checks.nothing_acknowledged_is_lost(but(facts=HISTORY[:2]))
     assert '"do": "invoke", "key": "k3"' in found
     assert '"do": "ok"' in found or '"key": "k3", "do": "ok"' in found
+
+
+def test_the_dispute_that_comes_with_a_second_return_is_told_with_it() -> None:
+    told = [
+        *done("k1", "clue", id="c", version=1),
+        *done("k2", "offer", case="c", version=2),
+        *done("k3", "return", case="c", version=3),
+        *done("k4", "offer", case="c", version=4),
+        *done("k5", "return", case="c", version=5),
+    ]
+    world = but(facts=RETURNED, requests=ledger.fold(told))
+    assert list(checks.nothing_refused_is_present(world)) == []
+    untold = but(facts=RETURNED, requests=ledger.fold(told[:-2]))
+    assert any("case/c/6" in found for found in checks.nothing_refused_is_present(untold))

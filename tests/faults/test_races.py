@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.permit import Role
 from tests.engines.kafka import Kafka
 from tests.engines.postgres import Postgres
 from tests.worlds import cast
@@ -38,6 +39,26 @@ async def test_ten_acceptances_and_ten_withdrawals_at_once_leave_one_holder(coun
         state = (await township.get(f"/v1/transfers/{transfer}")).json()["state"]
         holder = (await township.get(f"/v1/cases/{case}")).json()["holder"]
         assert (state, holder) in {("accepted", cast.DEPARTMENT), ("withdrawn", cast.TOWNSHIP)}
+
+
+async def test_rulings_and_agreements_at_once_leave_one_holder(county: County) -> None:
+    """The office names the department while the department agrees to the township, and the township to it."""
+    township, department = county.ask("cases", cast.TOWNSHIP), county.ask("cases", cast.DEPARTMENT)
+    office = county.ask("cases", cast.OFFICE, Role.COORDINATOR)
+    for _ in range(5):
+        case = await cast.a_case(township)
+        path = f"/v1/disputes/{await cast.a_dispute(township, department, case)}"
+        await cast.post(office, f"{path}/acceptance", {})
+        stays = {"competent_agency": cast.TOWNSHIP}
+        await cast.post(township, f"{path}/proposal", stays)
+        answers = await asyncio.gather(
+            *(office.post(f"{path}/ruling", json=cast.a_ruling()) for _ in range(8)),
+            *(department.post(f"{path}/proposal", json=stays) for _ in range(8)),
+        )
+        assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 15}
+        state = (await office.get(path)).json()["state"]
+        holder = (await office.get(f"/v1/cases/{case}")).json()["holder"]
+        assert (state, holder) in {("ruled", cast.DEPARTMENT), ("settled", cast.TOWNSHIP)}
 
 
 async def test_one_key_from_twenty_callers_is_one_effect_and_equal_answers(county: County) -> None:

@@ -27,6 +27,9 @@ BY: Mapping[str, str] = {
     **dict.fromkeys(("register_agency", "register_officer", "publish_power"), cast.OFFICE),
     **dict.fromkeys(("effect_grant", "recall_grant", "picture", "township", "department"), cast.OFFICE),
     **dict.fromkeys(("accept", "give_back"), cast.DEPARTMENT),
+    **dict.fromkeys(("accept_dispute", "forward", "name_lead", "rule"), cast.OFFICE),
+    **dict.fromkeys(("reply_to_dispute",), cast.DEPARTMENT),
+    **dict.fromkeys(("assist", "refuse_assistance", "extend_assistance"), cast.DEPARTMENT),
 }
 #: Only a service may.
 OF_SERVICES = frozenset({"journal"})
@@ -135,9 +138,11 @@ _AN_ENDPOINT = {"name": "业务系统", "url": "https://hook.invalid/"}
 async def _filled(county: County) -> Mapping[str, Sequence[str]]:
     grant = await cast.register(county)
     holder = county.ask("cases", cast.TOWNSHIP, *PEOPLE)
-    plain, offered, crossed = [await cast.a_case(holder) for _ in range(3)]
+    plain, offered, crossed, disputed = [await cast.a_case(holder) for _ in range(4)]
     transfer, accepted = [await cast.an_offered(holder, case) for case in (offered, crossed)]
+    assistance = await cast.post(holder, f"/v1/cases/{plain}/assistance", cast.a_letter())
     recipient = county.ask("cases", cast.DEPARTMENT, *PEOPLE)
+    dispute = await cast.a_dispute(holder, recipient, disputed)
     await cast.post(recipient, f"/v1/transfers/{accepted}/acceptance", {})
     office = county.ask("sharing", cast.OFFICE, *PEOPLE)
     rebuild = str((await office.post("/v1/rebuilds", json={})).json()["id"])
@@ -156,6 +161,8 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
         "delivery": [f"{message}.1"],
         "case": [plain, offered, crossed],
         "transfer": [transfer, accepted],
+        "dispute": [dispute],
+        "assistance": [str(assistance["id"])],
         "grant": [grant],
         "agency": [cast.TOWNSHIP, cast.DEPARTMENT],
         "officer": cast.officers(cast.TOWNSHIP),

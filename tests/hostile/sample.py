@@ -24,6 +24,10 @@ NAMED: Mapping[str, Any] = {
     "division": "339901103",
     "event": "liandong.case.filed.v1",
     "kind": "township",
+    "competent_agency": cast.DEPARTMENT,
+    "lead": cast.DEPARTMENT,
+    "opinion_no": "协意〔2026〕第1号",
+    "letter_no": "协函〔2026〕第1号",
     "move": "file",
     "officers": cast.officers(cast.TOWNSHIP),
     "power": cast.POWER,
@@ -39,6 +43,8 @@ NAMED: Mapping[str, Any] = {
 MEANT: Mapping[str, Mapping[str, Any]] = {
     "register_agency": {"id": codes.with_check_digit("11339901MB0000005")},
     "take": {"officers": NAMED["officers"]},
+    "request_assistance": {"items": [{"kind": "documents", "what": "x"}]},
+    "extend_assistance": {"until": "2099-12-31"},
     "redrive": {"dry_run": True, "filter": {"stream": "case/1", "source": "cases", "type": "x"}},
 }
 
@@ -87,7 +93,7 @@ def _made(schema: Operation, schemas: Mapping[str, Operation], name: str) -> Any
         case "array":
             return [_made(schema["items"], schemas, name)] * max(1, schema.get("minItems", 0))
         case "integer" | "number":
-            return schema.get("minimum", 1)
+            return int(schema.get("minimum", 1))
         case "boolean":
             return True
     return TODAY if schema.get("format") == "date" else "x" * max(1, schema.get("minLength", 1))

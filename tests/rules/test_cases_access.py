@@ -27,6 +27,11 @@ SITUATIONS = {
     "returned": registered("returned"),
     #: Party to the case, and not to this transfer of it.
     "bystander": registered("bystander"),
+    #: Differing about whose the case is.
+    "disputant": registered("disputant"),
+    #: Asked for help in the case, and having answered.
+    "requested": registered("requested"),
+    "answered": registered("answered"),
     #: The officer's own agency.
     "own": registered("own"),
     #: The office of the joint meeting, which keeps the register; the case is others'.
@@ -144,6 +149,78 @@ transfer.return    bystander     n n - - n - - -
 transfer.withdraw  returned      n n - - n - - -
 transfer.withdraw  bystander     n n - - n - - -
 transfer.withdraw  office        - - - n n - - -
+transfer.contest   stranger      - - - - - - - -
+transfer.contest   member        - - - - - - - -
+transfer.contest   sender        y n - - n - - -
+transfer.contest   recipient     y n - - n - - -
+transfer.contest   returned      y n - - n - - -
+transfer.contest   bystander     n n - - n - - -
+transfer.contest   office        - - - n n - - -
+case.read          disputant     y y - - y - - -
+case.move          disputant     n n - - n - - -
+transfer.offer     disputant     n n - - n - - -
+dispute.read       stranger      - - - - - - - -
+dispute.read       member        - - - - - - - -
+dispute.read       disputant     y y - - y - - -
+dispute.read       returned      y y - - y - - -
+dispute.read       holder        y y - - y - - -
+dispute.read       bystander     y y - - y - - -
+dispute.read       office        - - - y y - - -
+dispute.propose    stranger      - - - - - - - -
+dispute.propose    disputant     y n - - n - - -
+dispute.propose    returned      y n - - n - - -
+dispute.propose    holder        n n - - n - - -
+dispute.propose    office        - - - n n - - -
+dispute.reply      disputant     y n - - n - - -
+dispute.reply      returned      y n - - n - - -
+dispute.reply      bystander     n n - - n - - -
+dispute.reply      office        - - - n n - - -
+dispute.accept     stranger      - - - - - - - -
+dispute.accept     disputant     n n - - n - - -
+dispute.accept     office        - - - y n - - -
+dispute.forward    disputant     n n - - n - - -
+dispute.forward    office        - - - y n - - -
+dispute.lead       disputant     n n - - n - - -
+dispute.lead       office        - - - y n - - -
+dispute.rule       disputant     n n - - n - - -
+dispute.rule       holder        n n - - n - - -
+dispute.rule       office        - - - y n - - -
+assistance.request stranger      - - - - - - - -
+assistance.request member        - - - - - - - -
+assistance.request holder        y n - - n - - -
+assistance.request recipient     n n - - n - - -
+assistance.request sender        n n - - n - - -
+assistance.request returned      - - - - - - - -
+assistance.request office        - - - n n - - -
+assistance.read    stranger      - - - - - - - -
+assistance.read    member        - - - - - - - -
+assistance.read    holder        y y - - y - - -
+assistance.read    recipient     y y - - y - - -
+assistance.read    sender        y y - - y - - -
+assistance.read    returned      - - - - - - - -
+assistance.read    requested     y y - - y - - -
+assistance.read    answered      y y - - y - - -
+assistance.read    office        - - - y y - - -
+case.read          requested     - - - - - - - -
+case.prove         requested     - - - - - - - -
+transfer.read      requested     - - - - - - - -
+assistance.reply   stranger      - - - - - - - -
+assistance.reply   member        - - - - - - - -
+assistance.reply   holder        n n - - n - - -
+assistance.reply   requested     y n - - n - - -
+assistance.reply   answered      y n - - n - - -
+assistance.reply   office        - - - n n - - -
+assistance.refuse  holder        n n - - n - - -
+assistance.refuse  requested     y n - - n - - -
+assistance.refuse  answered      y n - - n - - -
+assistance.extend  holder        n n - - n - - -
+assistance.extend  requested     y n - - n - - -
+assistance.extend  answered      y n - - n - - -
+assistance.withdraw member       - - - - - - - -
+assistance.withdraw holder       y n - - n - - -
+assistance.withdraw requested    n n - - n - - -
+assistance.withdraw sender       n n - - n - - -
+assistance.withdraw office       - - - n n - - -
 journal.read       stranger      - - - - - - y -
 journal.read       office        - - - - - - y -
 parked.read        stranger      - - - - - y - -
@@ -182,6 +259,17 @@ MASKED = [
     ("transfer.read", "recipient", Role.HANDLER, set()),
     ("transfer.read", "office", Role.COORDINATOR, FREE_TEXT),
     ("transfer.withdraw", "sender", Role.HANDLER, set()),
+    ("case.read", "disputant", Role.HANDLER, PARTY),
+    ("dispute.read", "disputant", Role.HANDLER, set()),
+    ("dispute.read", "holder", Role.HANDLER, set()),
+    ("dispute.read", "office", Role.COORDINATOR, set()),
+    ("dispute.read", "returned", Role.HANDLER, {"ground"}),
+    ("dispute.read", "bystander", Role.HANDLER, {"ground"}),
+    ("assistance.read", "holder", Role.HANDLER, set()),
+    ("assistance.read", "requested", Role.HANDLER, set()),
+    ("assistance.read", "answered", Role.HANDLER, {"party_name", "party_id", "ground"}),
+    ("assistance.read", "sender", Role.HANDLER, {"party_name", "party_id", "ground"}),
+    ("assistance.read", "office", Role.COORDINATOR, {"party_name", "party_id", "ground"}),
     ("officer.read", "own", Role.HANDLER, set()),
     ("officer.read", "office", Role.REGISTRAR, set()),
     ("officer.read", "member", Role.HANDLER, {"name", "certificate"}),

@@ -171,6 +171,26 @@ def test_who_is_named_by_two_rows_is_told_by_the_first() -> None:
     assert [call.why for call in rules.calls(loads.table(), delegated)] == ["holder", "in_name_of"]
 
 
+def test_each_of_several_agencies_is_told_and_whoever_is_named_twice_once() -> None:
+    ruled = said.DisputeRuled(
+        case="c1",
+        dispute="c1.d1",
+        parties=(desk.TOWNSHIP, desk.DEPARTMENT),
+        coordinator=desk.OFFICE,
+        former_holder=desk.TOWNSHIP,
+        competent_agency=desk.DEPARTMENT,
+        opinion_no="协意〔2026〕1号",
+        basis="行政处罚法第二十三条",
+    )
+    calls = rules.calls(loads.table(), ruled)
+    assert [(call.addressee, call.why, call.route.severity) for call in calls] == [
+        (desk.DEPARTMENT, "competent_agency", "action"),
+        (desk.TOWNSHIP, "former_holder", "info"),
+    ]
+    text = rules.filled("{parties}", ruled, loads.table(), a_directory(desk.TOWNSHIP, desk.DEPARTMENT))
+    assert text == "青山镇、县水利局"
+
+
 def test_a_text_calls_agencies_by_name_days_by_day_and_codes_by_word() -> None:
     event = said.GrantEffected(
         grant="g1",

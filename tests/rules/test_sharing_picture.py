@@ -91,6 +91,16 @@ def test_an_offer_leaves_the_case_with_its_holder_until_it_is_accepted(case: Cas
     ]
 
 
+def test_a_dispute_moves_the_case_to_whom_it_gives_it(case: CaseTold) -> None:
+    told = [case.clue(), case.offered(DEPARTMENT), case.returned(DEPARTMENT)]
+    told.append(case.led(DEPARTMENT, against=DEPARTMENT))
+    assert built(told)[0].holder == DEPARTMENT
+    told.append(case.ruled(OTHER, against=DEPARTMENT))
+    assert (built(told)[0].holder, built(told)[0].stage) == (OTHER, "registered")
+    told.append(case.settled(TOWNSHIP, against=DEPARTMENT))
+    assert built(told)[0].holder == TOWNSHIP
+
+
 def test_times_are_those_of_the_events(case: CaseTold) -> None:
     records = [case.clue(), case.offered(DEPARTMENT), case.accepted(DEPARTMENT)]
     first, second, third = (envelope.read(record).recorded_at for record in records)
@@ -101,7 +111,10 @@ def test_times_are_those_of_the_events(case: CaseTold) -> None:
 
 def test_every_event_of_a_case_changes_the_picture_and_no_other_does() -> None:
     roots = {"clue", "case", "investigation", "decision", "transfer"}
-    assert set(rules.FOLDS) == {type_ for type_ in CATALOGUE if type_.split(".")[1] in roots}
+    due = {type_ for type_ in CATALOGUE if type_.split(".")[1] in roots}
+    # Of a dispute only what gives the case to somebody; of help asked for, nothing.
+    due |= {f"liandong.dispute.{past}.v1" for past in ("lead_named", "settled", "ruled")}
+    assert set(rules.FOLDS) == due
 
 
 CLUE = ClueRegistered(

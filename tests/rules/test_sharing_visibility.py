@@ -22,7 +22,7 @@ from services.sharing.feeds import rules
 from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right
 from services.sharing.picture import reacts
 from tests.worlds.desk import Speaker
-from tests.worlds.reading_room import DEPARTMENT, OFFICE, OTHER, TOWNSHIP, CaseTold, an_agency
+from tests.worlds.reading_room import DEPARTMENT, OFFICE, OTHER, STRANGER, TOWNSHIP, CaseTold, an_agency
 
 HEARS = edge.Hears(
     group="sharing",
@@ -189,6 +189,46 @@ def test_who_held_a_case_before_and_declines_it_later_still_sees_it(case: CaseTo
     records = [case.clue(), case.offered(DEPARTMENT), case.accepted(DEPARTMENT)]
     records += [case.offered(TOWNSHIP), case.returned(TOWNSHIP), case.filed()]
     assert numbers(Heard.of(records).seen_by(TOWNSHIP)) == "1 2 3 4 5 6"
+
+
+def test_who_is_asked_for_help_sees_what_is_said_of_that_and_nothing_else_of_the_case(
+    case: CaseTold,
+) -> None:
+    records = [case.clue(), case.requested(OTHER), case.filed(), case.extended(OTHER), case.investigated()]
+    records += [case.replied(OTHER), case.requested(DEPARTMENT), case.decided()]
+    heard = Heard.of(records)
+    assert numbers(heard.seen_by(OTHER)) == "2 4 6"
+    assert numbers(heard.seen_by(DEPARTMENT)) == "7"
+    assert numbers(heard.seen_by(TOWNSHIP)) == "1 2 3 4 5 6 7 8"
+
+
+@pytest.mark.parametrize(
+    ("to", "township", "department", "other"),
+    [
+        (TOWNSHIP, "1 2 3 4 5 6 7 8 9", "2 3 5 6 7 8", ""),
+        (DEPARTMENT, "1 2 3 4 5 6 7 8 9", "2 3 5 6 7 8 9", ""),
+        (OTHER, "1 2 3 4 5 6 7 8 9", "2 3 5 6 7 8", "8 9"),
+    ],
+    ids=["to who held it", "to who declined it", "to a third"],
+)
+@pytest.mark.parametrize("ends", ["ruled", "settled"])
+def test_who_declined_sees_the_dispute_and_from_its_end_only_who_got_the_case(
+    case: CaseTold, ends: str, to: str, township: str, department: str, other: str
+) -> None:
+    records = [case.clue(), case.offered(DEPARTMENT), case.returned(DEPARTMENT), case.filed()]
+    records += [case.disputed(DEPARTMENT), case.investigated()]
+    records += [case.requested(STRANGER), getattr(case, ends)(to, against=DEPARTMENT), case.decided()]
+    heard = Heard.of(records)
+    assert numbers(heard.seen_by(TOWNSHIP)) == township
+    assert numbers(heard.seen_by(DEPARTMENT)) == department
+    assert numbers(heard.seen_by(OTHER)) == other
+
+
+def test_who_led_the_case_for_a_while_still_sees_it_as_who_held_it_before(case: CaseTold) -> None:
+    records = [case.clue(), case.offered(DEPARTMENT), case.returned(DEPARTMENT), case.disputed(DEPARTMENT)]
+    records += [case.led(DEPARTMENT, against=DEPARTMENT), case.ruled(TOWNSHIP, against=DEPARTMENT)]
+    heard = Heard.of([*records, case.investigated()])
+    assert numbers(heard.seen_by(DEPARTMENT)) == "2 3 4 5 6 7"
 
 
 def test_a_right_says_as_what_an_agency_came_to_the_stream(case: CaseTold) -> None:

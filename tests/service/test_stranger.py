@@ -50,11 +50,19 @@ BODIES: Mapping[str, Any] = {
     "/v1/clues": cast.a_clue(),
     "/v1/cases/{case}/transitions": cast.a_filing(cast.TOWNSHIP),
     "/v1/cases/{case}/transfers": cast.an_offer(),
-    "/v1/transfers/{transfer}/return": {
-        "reason": "not_competent",
-        "basis": "某条例第一条",
-        "proposed_agency": cast.TOWNSHIP,
+    "/v1/transfers/{transfer}/return": cast.a_return(),
+    "/v1/transfers/{transfer}/dispute": {"ground": "某理由"},
+    "/v1/disputes/{dispute}/proposal": {"competent_agency": cast.DEPARTMENT},
+    "/v1/disputes/{dispute}/forwarding": {"to_agency": cast.DEPARTMENT, "papers": [{"name": "某材料"}]},
+    "/v1/disputes/{dispute}/reply": {"statement": "某意见", "basis": "某条例第一条"},
+    "/v1/disputes/{dispute}/lead": {"lead": cast.DEPARTMENT, "danger": "某危险"},
+    "/v1/disputes/{dispute}/ruling": cast.a_ruling(),
+    "/v1/cases/{case}/assistance": cast.a_letter(),
+    "/v1/assistance/{assistance}/reply": {
+        "answers": [{"item": 1, "outcome": "provided", "answer": "某答复"}]
     },
+    "/v1/assistance/{assistance}/refusal": {"ground": "unlawful", "basis": "某条例第一条"},
+    "/v1/assistance/{assistance}/extension": {"until": "2099-12-31", "reason": "某理由"},
     "/v1/inbox/receipts": {"notices": ["00000000-0000-4000-8000-000000000000"]},
     "/v1/routes/check": {"route": []},
     "/v1/redrives": {"dry_run": True},
@@ -84,7 +92,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         grant = await cast.register(county)
         township, department = county.ask("cases", cast.TOWNSHIP), county.ask("notify", cast.DEPARTMENT)
         case = await cast.a_case(township)
+        assistance = await cast.post(township, f"/v1/cases/{case}/assistance", cast.a_letter())
         transfer = await cast.an_offered(township, case)
+        dispute = await cast.a_dispute(
+            township, county.ask("cases", cast.DEPARTMENT), await cast.a_case(township)
+        )
         await county.drain()
         inbox = (await department.get("/v1/inbox", params={"limit": 200})).json()["data"]
         notice = next(n["id"] for n in inbox if n["sign"])
@@ -92,6 +104,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         ids = {
             "case": case,
             "transfer": transfer,
+            "assistance": assistance["id"],
+            "dispute": dispute,
             "grant": grant,
             "agency": cast.TOWNSHIP,
             "officer": cast.officer(cast.TOWNSHIP, 1),

@@ -95,6 +95,33 @@ def an_offer(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def a_return(**changes: Any) -> dict[str, Any]:
+    return {
+        "reason": "not_competent",
+        "basis": "某条例第一条",
+        "proposed_agency": TOWNSHIP,
+    } | changes
+
+
+def a_ruling(**changes: Any) -> dict[str, Any]:
+    return {
+        "opinion_no": "青禾协意〔2026〕第1号",
+        "competent_agency": DEPARTMENT,
+        "basis": "某条例第一条",
+        "opinion": "由法定主管部门管辖",
+    } | changes
+
+
+def a_letter(**changes: Any) -> dict[str, Any]:
+    return {
+        "to_agency": DEPARTMENT,
+        "letter_no": "禾丰镇协函〔2026〕第1号",
+        "form": "papers",
+        "items": [{"kind": "documents", "what": "占道许可"}],
+        "ground": "查明有无许可",
+    } | changes
+
+
 def a_filing(agency: str, **changes: Any) -> dict[str, Any]:
     return {"move": "file", "officers": officers(agency)} | changes
 
@@ -122,3 +149,11 @@ async def an_offered(client: httpx.AsyncClient, case: str, **changes: Any) -> st
     """The id of a transfer offered to the department."""
     seen = await etag(client, f"/v1/cases/{case}")
     return str((await post(client, f"/v1/cases/{case}/transfers", an_offer(**changes), seen=seen))["id"])
+
+
+async def a_dispute(sender: httpx.AsyncClient, recipient: httpx.AsyncClient, case: str) -> str:
+    """The id of the dispute over a case that the recipient has declined once."""
+    transfer = await an_offered(sender, case)
+    await post(recipient, f"/v1/transfers/{transfer}/return", a_return())
+    brought = await post(sender, f"/v1/transfers/{transfer}/dispute", {"ground": "不属于本机关职权"})
+    return str(brought["dispute"])

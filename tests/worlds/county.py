@@ -113,6 +113,42 @@ def a_return(**but: Any) -> dict[str, Any]:
     }
 
 
+def a_letter(to: str = OTHER, **but: Any) -> dict[str, Any]:
+    """The body of a request for help by the township."""
+    return {
+        "to_agency": to,
+        "letter_no": "青山镇协函〔2026〕第3号",
+        "form": "papers",
+        "items": [
+            {"kind": "documents", "what": "张三的采伐许可"},
+            {"kind": "identification", "what": "树种认定"},
+        ],
+        "ground": "查明张三是否有许可",
+        **but,
+    }
+
+
+def a_reply(*outcomes: str) -> dict[str, Any]:
+    """The body of a reply, item by item."""
+    return {
+        "answers": [
+            {"item": n, "outcome": outcome, "answer": "查明如下"}
+            for n, outcome in enumerate(outcomes or ("provided", "lacking"), 1)
+        ]
+    }
+
+
+def a_ruling(to: str = DEPARTMENT, **but: Any) -> dict[str, Any]:
+    """The body of a binding opinion."""
+    return {
+        "opinion_no": "青禾协意〔2026〕第1号",
+        "competent_agency": to,
+        "basis": "行政处罚法第二十三条",
+        "opinion": "该事项由法定主管部门管辖",
+        **but,
+    }
+
+
 @dataclass
 class County:
     """The service with its register filled; people reach it by `client`, events by `hears`."""
@@ -201,6 +237,14 @@ class County:
             f"/v1/cases/{case}/transfers", an_offer(to) | changes, TOWNSHIP, headers=headers
         )
         return str(offered["id"])
+
+    async def a_dispute(self, case: str, to: str = DEPARTMENT) -> str:
+        """The id of the dispute that this case's second return opens."""
+        first = await self.a_transfer(case, to)
+        await self.must(f"/v1/transfers/{first}/return", a_return(), to)
+        second = await self.a_transfer(case, to)
+        returned = await self.must(f"/v1/transfers/{second}/return", a_return(), to)
+        return str(returned["dispute"])
 
     async def hears(self, event: Told, on: str) -> edge.Report:
         """One event of `notify` through the event edge, as a consumer gives it."""

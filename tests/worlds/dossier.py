@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,10 @@ from libs.common.change import Change, Fact, Head
 from libs.common.clock import Moment, Trace
 from libs.common.law import codes
 from libs.common.permit import Actor, Role
+from services.cases.assistance.rules import Assisting, Letter, Seeking
+from services.cases.assistance.tables import Assistance
+from services.cases.dispute.rules import Disputing
+from services.cases.dispute.tables import Dispute
 from services.cases.handover.rules import Handover, Offering, Package
 from services.cases.handover.tables import Transfer
 from services.cases.intake.rules import CaseFile
@@ -53,6 +58,14 @@ OTHER = Agency(
     kind="department",
     division="330726",
     coordinates=False,
+)
+#: The office of the joint meeting.
+OFFICE = Agency(
+    id=codes.with_check_digit("11330726002600001"),
+    name="青禾县联席会议办公室",
+    kind="government",
+    division="330726",
+    coordinates=True,
 )
 POWER = Power(
     code="330217016000",
@@ -187,9 +200,9 @@ def an_offering(
     )
 
 
-def a_package() -> Package:
+def a_package(**but: Any) -> Package:
     """移送材料."""
-    return Package(({"name": "案件移送书"},), ({"name": "现场照片"},), (), "不属于本机关职权")
+    return replace(Package(({"name": "案件移送书"},), ({"name": "现场照片"},), (), "不属于本机关职权"), **but)
 
 
 def a_transfer(state: str = "offered", to: Agency = DEPARTMENT, **but: Any) -> Transfer:
@@ -222,7 +235,86 @@ def a_handover(
     waiting = transfer.id if transfer.state == "offered" else ""
     case = case or a_case(open_transfer=waiting, transfer_count=1)
     recipient = Party(case=case.id, agency=to.id, relation="recipient")
-    return Handover(a_file(case, recipient), transfer, to, competence or a_competence(a_grant()), proposed)
+    competence = competence or a_competence(a_grant())
+    return Handover(a_file(case, recipient), transfer, to, competence, proposed, OFFICE.id)
+
+
+def a_disputing(
+    state: str = "opened",
+    named: Agency | None = DEPARTMENT,
+    *,
+    case: Case | None = None,
+    competence: Competence | None = None,
+    **but: Any,
+) -> Disputing:
+    """A dispute between the township, which holds the case, and the department, which declined it."""
+    usual = {
+        "id": "c1.d1",
+        "case": "c1",
+        "transfer": "c1.t2",
+        "from_agency": TOWNSHIP.id,
+        "to_agency": DEPARTMENT.id,
+        "state": state,
+        "coordinator": OFFICE.id,
+        "opened_on": YESTERDAY,
+        "opened_at": datetime(2026, 3, 1, 1, tzinfo=UTC),
+        "proposals": {},
+        "papers": [],
+    }
+    case = case or a_case("filed", open_dispute="c1.d1", dispute_count=1, returns=2, transfer_count=2)
+    file = a_file(case, Party(case=case.id, agency=DEPARTMENT.id, relation="disputant"))
+    return Disputing(file, Dispute(**{**usual, **but}), competence or a_competence(a_grant()), named)
+
+
+def a_seeking(
+    case: Case | None = None, to: Agency | None = OTHER, competence: Competence | None = None
+) -> Seeking:
+    """A case before its holder asks for help."""
+    return Seeking(a_file(case), to, competence)
+
+
+def a_letter(**but: Any) -> Letter:
+    """协助函 for two papers and an identification."""
+    usual: dict[str, Any] = {
+        "number": "青山镇协函〔2026〕第3号",
+        "form": "papers",
+        "items": (
+            {"kind": "documents", "what": "张三的采伐许可"},
+            {"kind": "documents", "what": "林地权属"},
+            {"kind": "identification", "what": "树种认定"},
+        ),
+        "ground": "查明是否有许可",
+    }
+    return Letter(**{**usual, **but})
+
+
+def an_assisting(
+    assistance: Assistance | None = None,
+    case: Case | None = None,
+    *,
+    to: Agency = OTHER,
+    competence: Competence | None = None,
+    **but: Any,
+) -> Assisting:
+    """A request of the township before it is answered."""
+    usual = {
+        "id": "c1.a1",
+        "case": "c1",
+        "from_agency": TOWNSHIP.id,
+        "to_agency": to.id,
+        "state": "requested",
+        "letter_no": "青山镇协函〔2026〕第3号",
+        "form": "papers",
+        "power": POWER.code if competence else "",
+        "items": [dict(item) for item in a_letter().items],
+        "ground": "查明是否有许可",
+        "names_party": False,
+        "answers": [],
+        "requested_on": YESTERDAY,
+        "requested_at": datetime(2026, 3, 1, 1, tzinfo=UTC),
+    }
+    row = assistance or Assistance(**{**usual, **but})
+    return Assisting(a_file(case or a_case(assistance_count=1)), row, to, competence)
 
 
 def public(fact: Fact) -> dict[str, Any]:

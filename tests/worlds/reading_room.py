@@ -80,6 +80,8 @@ class CaseTold:
     holder: str = TOWNSHIP
     transfers: int = 0
     notices: int = 0
+    requests: int = 0
+    disputes: int = 0
 
     @property
     def stream(self) -> str:
@@ -158,6 +160,72 @@ class CaseTold:
     def withdrawn(self, to: str) -> Record:
         return self._say(said.TransferWithdrawn(**self._parts(to)))
 
+    def disputed(self, by: str) -> Record:
+        """That it is disputed with the one who declined it."""
+        self.disputes += 1
+        return self._say(
+            said.DisputeOpened(
+                **self._dispute(by),
+                transfer=f"{self.id}.t{self.transfers}",
+                holder=self.holder,
+                opened_by="",
+                power=POWER,
+                territory=DIVISION,
+                stage="filed",
+                returns=2,
+                urgency="normal",
+            )
+        )
+
+    def led(self, by: str, *, against: str) -> Record:
+        record = self._say(
+            said.DisputeLeadNamed(**self._dispute(against), former_holder=self.holder, lead=by)
+        )
+        self.holder = by
+        return record
+
+    def ruled(self, to: str, *, against: str) -> Record:
+        record = self._say(
+            said.DisputeRuled(
+                **self._dispute(against),
+                former_holder=self.holder,
+                competent_agency=to,
+                opinion_no="协意〔2026〕1号",
+                basis="行政处罚法第二十三条",
+            )
+        )
+        self.holder = to
+        return record
+
+    def settled(self, to: str, *, against: str) -> Record:
+        record = self._say(
+            said.DisputeSettled(**self._dispute(against), former_holder=self.holder, competent_agency=to)
+        )
+        self.holder = to
+        return record
+
+    def requested(self, of: str) -> Record:
+        self.requests += 1
+        return self._say(
+            said.AssistanceRequested(
+                **self._request(of),
+                letter_no="青协函〔2026〕1号",
+                form="papers",
+                kinds=("documents",),
+                items=1,
+                power="",
+                urgency="normal",
+                due=None,
+            )
+        )
+
+    def extended(self, by: str) -> Record:
+        until = self.speaker.clock.now().date()
+        return self._say(said.AssistanceExtended(**self._request(by), until=until))
+
+    def replied(self, by: str) -> Record:
+        return self._say(said.AssistanceReplied(**self._request(by), provided=1, lacking=0))
+
     def noticed(self, agency: str, seq: int) -> Record:
         """That the agency has a notice of the case's event with this number."""
         self.notices += 1
@@ -194,6 +262,22 @@ class CaseTold:
 
     def _say(self, event: Any) -> Record:
         return self.speaker.say(event, self.stream)
+
+    def _dispute(self, declined: str) -> dict[str, Any]:
+        return {
+            "case": self.id,
+            "dispute": f"{self.id}.d{self.disputes}",
+            "parties": (TOWNSHIP, declined),
+            "coordinator": OFFICE,
+        }
+
+    def _request(self, of: str) -> dict[str, str]:
+        return {
+            "case": self.id,
+            "assistance": f"{self.id}.a{self.requests}",
+            "holder": self.holder,
+            "requested_agency": of,
+        }
 
     def _parts(self, to: str) -> dict[str, str]:
         return {

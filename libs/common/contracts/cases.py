@@ -11,6 +11,7 @@ SOURCE = "/services/cases"
 
 AgencyKind = Literal["government", "department", "township", "street"]
 Urgency = Literal["normal", "urgent"]
+AssistanceKind = Literal["documents", "identification", "presence", "inspection", "other"]
 
 
 class _Ours(Event):
@@ -179,3 +180,166 @@ class TransferWithdrawn(_Ours):
     transfer: str
     from_agency: str
     to_agency: str
+
+
+class AssistanceRequested(_Ours):
+    """请求协助: the holder asks another agency for help in a case; it holds the case as before."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.requested.v1"
+    case: str
+    assistance: str
+    holder: str  #: waits for the answer
+    requested_agency: str  #: must answer
+    letter_no: str
+    form: Literal["papers", "action"]  #: papers to be sent, or something to be done
+    kinds: tuple[AssistanceKind, ...]  #: of what is asked, each once
+    items: int
+    power: str  #: the power of the requested agency by which it is asked; empty where none is named
+    urgency: Urgency
+    due: date | None = None  #: the day by which the answer is asked for, where a person set one
+
+
+class AssistanceReplied(_Ours):
+    """答复协助: every item was answered."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.replied.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+    provided: int  #: items that were provided
+    lacking: int  #: items that do not exist, or are not with this agency
+
+
+class AssistanceRefused(_Ours):
+    """不予协助: the requested agency refuses, with ground and article."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.refused.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+    ground: str  #: a code of the grounds table
+    basis: str  #: the articles cited, and nothing else that was written
+
+
+class AssistanceExtended(_Ours):
+    """延期答复协助: the requested agency says in writing until when it will answer."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.extended.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+    until: date
+
+
+class AssistanceWithdrawn(_Ours):
+    """撤回协助请求: the holder no longer needs the answer."""
+
+    TYPE: ClassVar[str] = "liandong.assistance.withdrawn.v1"
+    case: str
+    assistance: str
+    holder: str
+    requested_agency: str
+
+
+class DisputeOpened(_Ours):
+    """管辖争议: until it is settled nobody acts alone on the case, but who is named to lead for safety."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.opened.v1"
+    case: str
+    dispute: str
+    transfer: str  #: the returned transfer over which they differ
+    parties: tuple[str, ...]  #: who offered it, and who declined it
+    coordinator: str  #: must accept it
+    holder: str  #: holds the case as before
+    opened_by: str  #: who brought it; empty where the second disagreement opened it by itself
+    power: str
+    territory: str
+    stage: str
+    returns: int  #: how often the case has been returned so far
+    urgency: Urgency
+
+
+class DisputeProposed(_Ours):
+    """提出协商意见: a party says to which of the two the case should go; the other has not said the same."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.proposed.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str
+    agency: str  #: who proposes
+    competent_agency: str  #: whom it proposes
+
+
+class DisputeSettled(_Ours):
+    """协商一致: the parties agree, and `competent_agency` holds the case from now on."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.settled.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str
+    former_holder: str  #: may be the same
+    competent_agency: str
+
+
+class DisputeAccepted(_Ours):
+    """受理争议: the coordinator takes it up."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.accepted.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str  #: must forward the papers
+
+
+class DisputeForwarded(_Ours):
+    """转送争议材料: a party is asked to reply."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.forwarded.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str  #: waits for the reply
+    to_agency: str  #: must reply
+    due: date | None = None  #: the day by which the coordinator asks for it, where one was set
+
+
+class DisputeReplied(_Ours):
+    """争议答复: the party that was asked has replied."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.replied.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str
+    agency: str  #: who replied
+
+
+class DisputeLeadNamed(_Ours):
+    """指定先行处置: for public or personal safety `lead` holds the case, and may act, until it is settled."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.lead_named.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str
+    former_holder: str  #: may be the same
+    lead: str
+
+
+class DisputeRuled(_Ours):
+    """行政执法协调意见: binding; `competent_agency` holds the case from now on."""
+
+    TYPE: ClassVar[str] = "liandong.dispute.ruled.v1"
+    case: str
+    dispute: str
+    parties: tuple[str, ...]
+    coordinator: str
+    former_holder: str  #: may be the same
+    competent_agency: str
+    opinion_no: str
+    basis: str  #: the articles cited, and nothing else that was written

@@ -20,7 +20,7 @@ from services.cases.handover import loads, rules
 from services.cases.handover.rules import Handover, Offering, Package
 from services.cases.handover.tables import Transfer, case_of
 from services.cases.intake import loads as intake
-from services.cases.intake.api import CaseId
+from services.cases.intake.api import CaseId, PaperIn
 
 router = routes.router(prefix="", tag="移送")
 
@@ -28,18 +28,10 @@ ReturnReason = Literal["not_competent", "package_incomplete", "filed_elsewhere",
 TransferId = Annotated[
     str, Path(description="移送", json_schema_extra={"pattern": r"^[0-9a-f-]{36}\.t[0-9]+$"})
 ]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
 
 _OF_OFFER = leads("read_transfer", "accept", "give_back", "withdraw", transfer="/id")
+_TO_DISPUTE = leads("read_dispute", "accept_dispute", "propose", dispute="/dispute")
 _BACK = leads("read_case", "take", "offer", case="/case")
-
-
-class PaperIn(In):
-    """A paper or a piece of evidence of the package, by name and digest."""
-
-    name: Annotated[str, Text(1, 200)]
-    sha256: Sha256 | None = None
 
 
 class GoodsIn(In):
@@ -58,6 +50,8 @@ class OfferIn(In):
     evidence: Annotated[Items[PaperIn], Field(min_length=1, max_length=200)]
     goods: Annotated[Items[GoodsIn], Field(max_length=500)]  #: may be empty, must be there
     ground: Annotated[str, Text(1, 2000, lines=True)]
+    #: For which the case is another's than a binding opinion says; only where there is one.
+    new_facts: Annotated[str, Text(0, 2000, lines=True)] = ""
     acted_on: Day | None = None
 
 
@@ -84,6 +78,13 @@ class WithdrawalIn(In):
     acted_on: Day | None = None
 
 
+class ContestIn(In):
+    """提请协调: why the case is not one's own."""
+
+    ground: Annotated[str, Text(1, 4000, lines=True)]
+    acted_on: Day | None = None
+
+
 def shown(transfer: Transfer, permit: Permit) -> dict[str, Any]:
     """A transfer as an answer; its free text may name people and is masked with them."""
     fields = {
@@ -96,6 +97,8 @@ def shown(transfer: Transfer, permit: Permit) -> dict[str, Any]:
         "note": transfer.note or None,
         "package": transfer.package,
         "ground": transfer.ground,
+        "new_facts": transfer.new_facts or None,
+        "dispute": transfer.dispute or None,
         "offered_on": transfer.offered_on.isoformat(),
         "offered_at": transfer.offered_at.isoformat(),
         "closed_on": transfer.closed_on.isoformat() if transfer.closed_on else None,
@@ -123,14 +126,21 @@ async def _load_offer(read: Reader, request: Request[OfferIn]) -> Loaded[Offerin
     return Loaded(situation, facts, file.head.version)
 
 
-async def _load(read: Reader, request: Request[Any], *, proposed: str = "") -> Loaded[Handover]:
-    facts = await loads.handover(read, request.path["transfer"], proposed=proposed)
+async def _load(
+    read: Reader, request: Request[Any], *, proposed: str = "", contested: bool = False
+) -> Loaded[Handover]:
+    transfer = request.path["transfer"]
+    facts = await loads.handover(read, transfer, proposed=proposed, contested=contested)
     situation = await loads.seen(read, request.actor, facts)
     return Loaded(situation, facts, facts.file.head.version)
 
 
 async def _load_return(read: Reader, request: Request[ReturnIn]) -> Loaded[Handover]:
     return await _load(read, request, proposed=request.body.proposed_agency)
+
+
+async def _load_contest(read: Reader, request: Request[ContestIn]) -> Loaded[Handover]:
+    return await _load(read, request, contested=True)
 
 
 def _offer(s: Offering, request: Request[OfferIn]) -> Change:
@@ -140,6 +150,7 @@ def _offer(s: Offering, request: Request[OfferIn]) -> Change:
         evidence=tuple(paper.model_dump(exclude_none=True) for paper in body.evidence),
         goods=tuple(entry.model_dump() for entry in body.goods),
         ground=body.ground,
+        new_facts=body.new_facts,
     )
     return rules.offer(s, package, by=request.actor, at=request.at, acted_on=body.acted_on)
 
@@ -166,6 +177,11 @@ def _withdraw(s: Handover, request: Request[WithdrawalIn]) -> Change:
     return rules.withdraw(s, note=body.note, by=request.actor, at=request.at, acted_on=body.acted_on)
 
 
+def _contest(s: Handover, request: Request[ContestIn]) -> Change:
+    body = request.body
+    return rules.contest(s, ground=body.ground, by=request.actor, at=request.at, acted_on=body.acted_on)
+
+
 def _case_stream(request: Request[Any]) -> list[str]:
     case = request.path.get("case") or case_of(request.path["transfer"])
     return [f"case/{case}"]
@@ -175,6 +191,7 @@ OFFER = Verb("transfer.offer", _case_stream, _load_offer, access.permit, _offer,
 ACCEPT = Verb("transfer.accept", _case_stream, _load, access.permit, _accept, _rendered)
 RETURN = Verb("transfer.return", _case_stream, _load_return, access.permit, _give_back, _rendered)
 WITHDRAW = Verb("transfer.withdraw", _case_stream, _load, access.permit, _withdraw, _rendered)
+CONTEST = Verb("transfer.contest", _case_stream, _load_contest, access.permit, _contest, _rendered)
 
 
 @router.post(
@@ -195,7 +212,11 @@ async def accept(
     return await doing.do(ACCEPT, body)
 
 
-@router.post("/v1/transfers/{transfer}/return", status_code=201, responses=created(_BACK))
+@router.post(
+    "/v1/transfers/{transfer}/return",
+    status_code=201,
+    responses=created(leads("contest", transfer="/id"), _BACK),
+)
 async def give_back(
     doing: Annotated[Doing, does("transfer.return")], transfer: TransferId, body: ReturnIn
 ) -> Response:
@@ -209,6 +230,18 @@ async def withdraw(
 ) -> Response:
     """撤回移送：仅在对方接收或退回之前。"""
     return await doing.do(WITHDRAW, body)
+
+
+@router.post(
+    "/v1/transfers/{transfer}/dispute",
+    status_code=201,
+    responses=created(_TO_DISPUTE),
+)
+async def contest(
+    doing: Annotated[Doing, does("transfer.contest")], transfer: TransferId, body: ContestIn
+) -> Response:
+    """就被退回的移送提请协调：管辖争议自此成立，解决之前任何一方不得单独处理。"""
+    return await doing.do(CONTEST, body)
 
 
 @router.get("/v1/transfers/{transfer}", responses=versioned(_OF_OFFER, _BACK))

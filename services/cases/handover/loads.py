@@ -9,6 +9,7 @@ from libs.common.permit import Actor
 from libs.common.store.reading import Reader
 from libs.common.store.seam import rows_of
 from services.cases import access
+from services.cases.dispute.rules import DISAGREEMENTS
 from services.cases.handover.rules import Handover, Offering
 from services.cases.handover.tables import Transfer, case_of
 from services.cases.intake import loads as intake
@@ -29,8 +30,11 @@ async def offering(read: Reader, file: CaseFile, to_agency: str, officers: Seque
     )
 
 
-async def handover(read: Reader, transfer: str, *, proposed: str = "") -> Handover:
-    """A transfer with its case. Raises NotFound."""
+async def handover(read: Reader, transfer: str, *, proposed: str = "", contested: bool = False) -> Handover:
+    """A transfer with its case. Raises NotFound.
+
+    Where it is `contested`, or proposed to another for the second time, who coordinates too.
+    """
     case = case_of(transfer)
     await read.ahead(*intake.of_case(case), rows_of(Transfer, id=transfer))
     file = await intake.case_file(read, case)
@@ -39,6 +43,7 @@ async def handover(read: Reader, transfer: str, *, proposed: str = "") -> Handov
         raise errors.NotFound
     await read.ahead(register.of_agency(row.to_agency), *register.of_power(file.case.power))
     recipient = await register.agency(read, row.to_agency)
+    again = proposed and file.case.returns + 1 >= DISAGREEMENTS
     assert recipient is not None  # an agency is never taken out of the register
     return Handover(
         file=file,
@@ -46,6 +51,7 @@ async def handover(read: Reader, transfer: str, *, proposed: str = "") -> Handov
         recipient=recipient,
         competence=await register.competence(read, file.case.power),
         proposed=await register.agency(read, proposed) if proposed else None,
+        coordinator=await register.coordinator(read) if contested or again else "",
     )
 
 

@@ -17,8 +17,10 @@ from libs.common.clock import Moment
 from libs.common.contracts import cases as said
 from libs.common.law import basis
 from libs.common.permit import Actor
+from services.cases.dispute import rules as dispute
 from services.cases.handover.tables import Transfer
 from services.cases.intake.rules import CaseFile
+from services.cases.intake.tables import Case
 from services.cases.people.rules import Crew
 from services.cases.register import rules as register
 from services.cases.register.rules import Competence, NotRegistered
@@ -59,6 +61,20 @@ class NotTransferable(errors.RuleBroken):
     title = "案件已作出决定或已终结，不得移送"
 
 
+class RulingBinds(errors.RuleBroken):
+    """A binding opinion says whose the case is, and no new facts are named that would change it."""
+
+    code = "ruling-binds"
+    title = "协调意见已确定管辖机关，无新的事实不得另行移送"
+
+
+class NotDisputable(errors.Conflict):
+    """What can be brought before the coordinator is the newest transfer, once, when it was returned."""
+
+    code = "not-disputable"
+    title = "只有最近一次被退回且未提请协调的移送可以提请协调"
+
+
 class UngroundedReturn(errors.RuleBroken):
     """A return names no legal basis."""
 
@@ -85,6 +101,7 @@ class Handover:
     recipient: Agency
     competence: Competence
     proposed: Agency | None = None
+    coordinator: str = ""  #: who must accept a dispute; loaded where one may be opened
 
     def waiting(self) -> Transfer:
         """The transfer, if it still waits for an answer. Raises NotOffered."""
@@ -101,12 +118,13 @@ class Package:
     evidence: tuple[Mapping[str, Any], ...]
     goods: tuple[Mapping[str, Any], ...]
     ground: str
+    new_facts: str = ""  #: for which a case is another's than a binding opinion says
 
 
 def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
     """Offer the case to another agency; the sender holds on.
 
-    Raises NotHolder, TransferOpen, NotTransferable, NotRegistered, TooFewOfficers.
+    Raises NotHolder, TransferOpen, NotTransferable, DisputeOpen, NotRegistered, RulingBinds, TooFewOfficers.
     """
     s.file.require_holder(by.agency)
     case = s.file.case
@@ -114,8 +132,11 @@ def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: dat
         raise TransferOpen(transfer=case.open_transfer)
     if case.stage not in BEFORE_DECISION:
         raise NotTransferable(basis=PROMPT, stage=case.stage)
+    s.file.require_undisputed(WITH_GROUNDS)
     if s.recipient is None or s.recipient.id == by.agency:
         raise NotRegistered("接收机关未登记，或就是移送机关本身")
+    if case.ruled_to not in ("", s.recipient.id) and not package.new_facts:
+        raise RulingBinds(basis=WITH_GROUNDS, competent_agency=case.ruled_to)
     day = s.file.day_of(acted_on, at)
     s.crew.require(s.sender, day)
     transfer = Transfer(
@@ -132,6 +153,7 @@ def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: dat
         recipient_was=s.file.relation_of(s.recipient.id) or "",
         officers=list(s.crew.named),
         ground=package.ground,
+        new_facts=package.new_facts,
         offered_on=day,
         offered_at=at.now,
     )
@@ -147,7 +169,12 @@ def offer(s: Offering, package: Package, *, by: Actor, at: Moment, acted_on: dat
     )
     case = case.but(open_transfer=transfer.id, transfer_count=case.transfer_count + 1, last_acted_on=day)
     change = Change().inserting(transfer).putting(case, s.file.party(transfer.to_agency, "recipient"))
-    private = {"ground": transfer.ground, "package": transfer.package, "officers": transfer.officers}
+    private: dict[str, Any] = {
+        "ground": transfer.ground,
+        "package": transfer.package,
+        "officers": transfer.officers,
+        **({"new_facts": transfer.new_facts} if transfer.new_facts else {}),
+    }
     change = change.relying_on(*s.crew.heads)
     return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private=private)
 
@@ -162,14 +189,10 @@ def accept(s: Handover, *, by: Actor, at: Moment, acted_on: date | None = None) 
     day = s.file.day_of(acted_on, at)
     standing = s.competence.require(s.recipient, day)
     register.require_within(s.recipient, s.file.case.territory)
-    case = s.file.case.but(holder=transfer.to_agency, open_transfer="", last_acted_on=day)
-    if case.in_name_of:
-        # A case that was filed goes on in the name in which its new holder acts (20, 24), not the old one's.
-        case = case.but(in_name_of=standing.in_name_of)
+    case = s.file.case.but(open_transfer="", last_acted_on=day)
     change = (
-        Change()
-        .putting(case, transfer.but(state="accepted", closed_on=day))
-        .putting(s.file.party(transfer.from_agency, "sender"), s.file.party(transfer.to_agency, "holder"))
+        s.file.passing(case, transfer.to_agency, standing.in_name_of)
+        .putting(transfer.but(state="accepted", closed_on=day))
         .relying_on(s.competence.head)
     )
     event = said.TransferAccepted(**_parts(transfer))
@@ -188,7 +211,8 @@ def give_back(
 ) -> Change:
     """Decline the case (退回), with reason, legal basis and the agency that should have it.
 
-    Raises NotOffered, UngroundedReturn, NotRegistered.
+    The second time that a case is returned it is disputed whose it is, from this commit on. Raises
+    NotOffered, UngroundedReturn, NotRegistered.
     """
     transfer = s.waiting()
     cited = basis.cited(legal_basis)
@@ -209,9 +233,52 @@ def give_back(
     event = said.TransferReturned(
         **_parts(transfer), reason=reason, basis=closed.return_basis, proposed_agency=s.proposed.id
     )
-    change = _closing(s, closed, day)
+    returned = s.file.case.but(returns=s.file.case.returns + 1)
+    change = _closing(s, returned, closed, day)
     private = {"note": note, "basis": legal_basis}
-    return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private=private)
+    change = change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private=private)
+    if returned.returns < dispute.DISAGREEMENTS:
+        return change
+    began, opened = dispute.begin(
+        s.file,
+        change.written(Case),
+        (closed.from_agency, closed.to_agency),
+        s.coordinator,
+        transfer=closed.id,
+        was=closed.recipient_was or "returned",
+        at=at,
+        day=day,
+    )
+    change = Change.all_of([change, began.putting(closed.but(dispute=opened.dispute))])
+    return change.telling(opened, on=s.file.head, by=by, at=at, acted_on=day)
+
+
+def contest(s: Handover, *, ground: str, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
+    """Bring a returned transfer before the coordinator: whose is the case?
+
+    Raises NotDisputable, NotTransferable.
+    """
+    transfer, case = s.transfer, s.file.case
+    newest = transfer.id == f"{case.id}.t{case.transfer_count}"
+    if transfer.state != "returned" or transfer.dispute or not newest:
+        raise NotDisputable(state=transfer.state)
+    if case.stage not in BEFORE_DECISION:
+        raise NotTransferable(basis=PROMPT, stage=case.stage)
+    day = s.file.day_of(acted_on, at)
+    began, opened = dispute.begin(
+        s.file,
+        case,
+        (transfer.from_agency, transfer.to_agency),
+        s.coordinator,
+        transfer=transfer.id,
+        was=s.file.relation_of(transfer.to_agency) or "returned",
+        opened_by=by.agency,
+        ground=ground,
+        at=at,
+        day=day,
+    )
+    change = began.putting(transfer.but(dispute=opened.dispute))
+    return change.telling(opened, on=s.file.head, by=by, at=at, acted_on=day, private={"ground": ground})
 
 
 def withdraw(s: Handover, *, note: str, by: Actor, at: Moment, acted_on: date | None = None) -> Change:
@@ -219,14 +286,14 @@ def withdraw(s: Handover, *, note: str, by: Actor, at: Moment, acted_on: date | 
     transfer = s.waiting()
     day = s.file.day_of(acted_on, at)
     closed = transfer.but(state="withdrawn", closed_on=day, note=note)
-    change = _closing(s, closed, day)
+    change = _closing(s, s.file.case, closed, day)
     event = said.TransferWithdrawn(**_parts(transfer))
     return change.telling(event, on=s.file.head, by=by, at=at, acted_on=day, private={"note": note})
 
 
-def _closing(s: Handover, closed: Transfer, day: date) -> Change:
+def _closing(s: Handover, case: Case, closed: Transfer, day: date) -> Change:
     """The offer ends, and its recipient is again what it was to the case before."""
-    case = s.file.case.but(open_transfer="", last_acted_on=day)
+    case = case.but(open_transfer="", last_acted_on=day)
     was = s.file.party(closed.to_agency, closed.recipient_was or "returned")
     return Change().putting(case, closed, was)
 

@@ -30,6 +30,8 @@ class Transfer(Entry):
     return_basis: str = ""
     proposed_agency: str = ""
     note: str = ""
+    new_facts: str = ""  #: why it is offered otherwise than a binding opinion has it
+    dispute: str = ""  #: what its return was brought to
 
 
 class TransferRow(Transfer, table=True): ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Response
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from libs.common.change import Change
@@ -33,10 +33,14 @@ router = routes.router(prefix="", tag="线索与案件")
 CaseId = Annotated[str, Path(description="案件", json_schema_extra={"format": "uuid"})]
 
 #: Where one goes on from a case.
-OF_CASE = ("read_case", "list_transitions", "take", "offer", "timeline", "proof")
+OF_CASE = ("read_case", "list_transitions", "take", "offer", "request_assistance", "timeline", "proof")
 
 #: Where a clue comes from: 监督检查、投诉举报、其他机关移送、上级交办、其他. A code, because it is published.
 Source = Literal["inspection", "complaint", "referral", "assignment", "other"]
+
+
+#: 文号: it is published, so it holds a number and not whatever somebody may write.
+DocumentNo = Annotated[str, Field(max_length=60, pattern=r"^[\u4e00-\u9fffA-Za-z0-9（）〔〕-]+号$")]
 
 
 def _of_township(division: str) -> str:
@@ -49,6 +53,13 @@ def _of_table(stage: str) -> str:
     if stage not in procedure.load().stages:
         raise PydanticCustomError("stage", "没有这个办理阶段")
     return stage
+
+
+class PaperIn(In):
+    """A paper or a piece of evidence, by name and digest."""
+
+    name: Annotated[str, Text(1, 200)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class ClueIn(In):
@@ -88,6 +99,10 @@ def shown(case: Case, permit: Permit) -> dict[str, Any]:
         "decided_on": case.decided_on.isoformat() if case.decided_on else None,
         "closed_on": case.closed_on.isoformat() if case.closed_on else None,
         "open_transfer": case.open_transfer or None,
+        "returns": case.returns,
+        "open_dispute": case.open_dispute or None,
+        "lead": case.lead or None,
+        "ruled_to": case.ruled_to or None,
     }
     return access.shown(fields, permit)
 

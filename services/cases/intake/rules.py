@@ -31,6 +31,13 @@ class NotHolder(errors.Conflict):
     title = "本机关不是该案承办单位"
 
 
+class DisputeOpen(errors.RuleBroken):
+    """It is disputed whose the case is: until that is settled nobody acts alone."""
+
+    code = "dispute-open"
+    title = "案件管辖争议未决，任何一方不得单独处理"
+
+
 @dataclass(frozen=True, slots=True)
 class CaseFile:
     """A case with its stream's head and its parties: what every verb on a case starts from."""
@@ -60,6 +67,21 @@ class CaseFile:
         """Only the holder acts on the case. Raises NotHolder."""
         if agency != self.case.holder:
             raise NotHolder
+
+    def require_undisputed(self, basis: str) -> None:
+        """Nobody acts alone while it is disputed whose the case is. Raises DisputeOpen."""
+        if self.case.open_dispute:
+            raise DisputeOpen(basis=basis, dispute=self.case.open_dispute)
+
+    def passing(self, case: Case, to: str, in_name_of: str) -> Change:
+        """`case` as `to` holds it from this commit on, and whoever held it before has ceased to."""
+        if to == self.case.holder:
+            return Change().putting(case)
+        if case.in_name_of:
+            # A case that was filed goes on in the name in which its new holder acts (20, 24).
+            case = case.but(in_name_of=in_name_of)
+        parties = self.party(self.case.holder, "sender"), self.party(to, "holder")
+        return Change().putting(case.but(holder=to), *parties)
 
     def party(self, agency: str, relation: str) -> Party:
         """The row that makes `agency` a party, or changes what it is."""

@@ -37,6 +37,12 @@ class Case(Entry):
     last_acted_on: date | None = None  #: day of the newest act: none may be dated before it
     open_transfer: str = ""  #: the transfer that waits for an answer
     transfer_count: int = 0
+    assistance_count: int = 0
+    returns: int = 0  #: how often it was returned: the second time is a dispute
+    open_dispute: str = ""  #: the dispute that is not settled
+    dispute_count: int = 0
+    lead: str = ""  #: who may act while it is not, for safety; then the holder
+    ruled_to: str = ""  #: whom a binding opinion named
     registered_at: datetime = instant()
 
 
@@ -45,12 +51,15 @@ class CaseRow(Case, table=True):
 
 
 class Party(Entry):
-    """What an agency is, or was, to a case; whoever became party to it may read it."""
+    """What an agency is, or was, to a case; whoever became party to it may read it.
+
+    Who was offered it in vain is *returned* and may not, unless it argues whose it is as a *disputant*.
+    """
 
     TABLE: ClassVar[str] = "parties"
     case: str = Field(primary_key=True)
     agency: str = Field(primary_key=True)
-    relation: str  #: holder, recipient (offered to), sender (held it before), returned (offered in vain)
+    relation: str  #: holder, recipient (offered to), sender (held it before), returned, disputant
 
 
 class PartyRow(Party, table=True):

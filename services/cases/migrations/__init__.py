@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from libs.common.store import schema
+from services.cases.assistance import tables as assistance
+from services.cases.dispute import tables as dispute
 from services.cases.handover import tables as handover
 from services.cases.intake import tables as intake
 from services.cases.people import tables as people
@@ -13,6 +15,8 @@ METADATA = schema.service_metadata(
     *register.ROWS,
     *people.ROWS,
     *intake.ROWS,
+    *dispute.ROWS,
     *handover.ROWS,
+    *assistance.ROWS,
     *trace.ROWS,
 )

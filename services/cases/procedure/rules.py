@@ -179,6 +179,15 @@ def _no_open_transfer(s: Proceeding, step: Step, guard: Guard) -> None:
         raise OpenTransfer(basis=guard.basis, transfer=waiting)
 
 
+def _undisputed(s: Proceeding, step: Step, guard: Guard) -> None:
+    s.file.require_undisputed(guard.basis)
+
+
+def _undisputed_or_leading(s: Proceeding, step: Step, guard: Guard) -> None:
+    if s.file.case.lead != s.agency.id:
+        s.file.require_undisputed(guard.basis)
+
+
 def _approver_apart(s: Proceeding, step: Step, guard: Guard) -> None:
     if step.by.person in s.handlers:
         raise ApproverHandles(basis=guard.basis)
@@ -190,6 +199,8 @@ _GUARDS: Mapping[str, Callable[[Proceeding, Step, Guard], None]] = {
     "within_territory": _within_territory,
     "two_officers": _two_officers,
     "no_open_transfer": _no_open_transfer,
+    "undisputed": _undisputed,
+    "undisputed_or_leading": _undisputed_or_leading,
     "approver_apart": _approver_apart,
 }
 

@@ -28,6 +28,12 @@ async def agency(read: Reader, id_: str) -> Agency | None:
     return await read.one(Agency, id=id_)
 
 
+async def coordinator(read: Reader) -> str:
+    """The office of the joint meeting; where several coordinate, the first of them."""
+    office = select(AgencyRow.id).where(col(AgencyRow.coordinates).is_(True)).order_by(col(AgencyRow.id))
+    return str((await read.rows(office.limit(1)))[0]["id"])  # the first of a register coordinates
+
+
 async def situation(read: Reader, actor: Actor, relations: frozenset[str] = frozenset()) -> access.Situation:
     """What the actor's agency is to the county, and, as given, to the thing asked for.
 

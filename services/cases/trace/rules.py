@@ -14,6 +14,7 @@ from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE
 from libs.common.contracts.notify import NoticeReceived
 from libs.common.seal import Seal, encoded
+from services.cases.assistance.rules import GROUNDS
 from services.cases.handover.rules import RETURN_REASONS
 from services.cases.trace.tables import Signature
 
@@ -221,6 +222,67 @@ def _transfer_withdrawn(event: said.TransferWithdrawn, name: Name) -> str:
     return f"{name(event.from_agency)}撤回向{name(event.to_agency)}的移送"
 
 
+def _dispute_opened(event: said.DisputeOpened, name: Name) -> str:
+    between = "与".join(map(name, event.parties))
+    if event.opened_by:
+        return f"{name(event.opened_by)}就{between}的管辖争议提请协调"
+    return f"案件第{event.returns}次被退回，{between}的管辖争议自此成立"
+
+
+def _dispute_proposed(event: said.DisputeProposed, name: Name) -> str:
+    return f"{name(event.agency)}提出由{name(event.competent_agency)}管辖的协商意见"
+
+
+def _dispute_settled(event: said.DisputeSettled, name: Name) -> str:
+    return f"争议双方协商一致，自此由{name(event.competent_agency)}承办"
+
+
+def _dispute_accepted(event: said.DisputeAccepted, name: Name) -> str:
+    return f"{name(event.coordinator)}受理管辖争议"
+
+
+def _dispute_forwarded(event: said.DisputeForwarded, name: Name) -> str:
+    sent = f"{name(event.coordinator)}向{name(event.to_agency)}转送争议材料"
+    return f"{sent}，请于{event.due}前答复" if event.due else sent
+
+
+def _dispute_replied(event: said.DisputeReplied, name: Name) -> str:
+    return f"{name(event.agency)}答复管辖争议"
+
+
+def _dispute_lead_named(event: said.DisputeLeadNamed, name: Name) -> str:
+    return f"{name(event.coordinator)}指定{name(event.lead)}先行处置，争议解决之前由其承办"
+
+
+def _dispute_ruled(event: said.DisputeRuled, name: Name) -> str:
+    named = f"指定{name(event.competent_agency)}管辖，自此由其承办"
+    return f"{name(event.coordinator)}出具协调意见，{event.opinion_no}：{named}"
+
+
+def _assistance_requested(event: said.AssistanceRequested, name: Name) -> str:
+    asked = (
+        f"{name(event.holder)}请求{name(event.requested_agency)}协助（{event.letter_no}，{event.items}项）"
+    )
+    return f"{asked}，请于{event.due}前答复" if event.due else asked
+
+
+def _assistance_replied(event: said.AssistanceReplied, name: Name) -> str:
+    return f"{name(event.requested_agency)}答复协助请求：已提供{event.provided}项，未能提供{event.lacking}项"
+
+
+def _assistance_refused(event: said.AssistanceRefused, name: Name) -> str:
+    ground = GROUNDS.get(event.ground, event.ground)
+    return f"{name(event.requested_agency)}不予协助：{ground}（{event.basis}）"
+
+
+def _assistance_extended(event: said.AssistanceExtended, name: Name) -> str:
+    return f"{name(event.requested_agency)}延期至{event.until}答复协助请求"
+
+
+def _assistance_withdrawn(event: said.AssistanceWithdrawn, name: Name) -> str:
+    return f"{name(event.holder)}撤回向{name(event.requested_agency)}的协助请求"
+
+
 _DECISIONS: Mapping[str, str] = {
     "penalty": "给予行政处罚",
     "no_penalty": "违法行为轻微，不予行政处罚",
@@ -238,4 +300,17 @@ SENTENCES: Mapping[str, Callable[[Any, Name], str]] = {
     said.TransferAccepted.TYPE: _transfer_accepted,
     said.TransferReturned.TYPE: _transfer_returned,
     said.TransferWithdrawn.TYPE: _transfer_withdrawn,
+    said.DisputeOpened.TYPE: _dispute_opened,
+    said.DisputeProposed.TYPE: _dispute_proposed,
+    said.DisputeSettled.TYPE: _dispute_settled,
+    said.DisputeAccepted.TYPE: _dispute_accepted,
+    said.DisputeForwarded.TYPE: _dispute_forwarded,
+    said.DisputeReplied.TYPE: _dispute_replied,
+    said.DisputeLeadNamed.TYPE: _dispute_lead_named,
+    said.DisputeRuled.TYPE: _dispute_ruled,
+    said.AssistanceRequested.TYPE: _assistance_requested,
+    said.AssistanceReplied.TYPE: _assistance_replied,
+    said.AssistanceRefused.TYPE: _assistance_refused,
+    said.AssistanceExtended.TYPE: _assistance_extended,
+    said.AssistanceWithdrawn.TYPE: _assistance_withdrawn,
 }

@@ -389,11 +389,16 @@ def learn(known: Audience | None, event: Event | None, stream: str, seq: int) ->
     power, territory = getattr(event, "power", ""), getattr(event, "territory", "")
     if territory and not now.territory:
         now = now.but(power=power, territory=territory)
-    if begun := audience.begins(event):
-        right = {**begun._asdict(), "from_seq": seq, "until_seq": None}
-        now = now.but(rights=[*(r for r in now.rights if not _is_of(r, *begun[:2])), right])
-    if ended := audience.ends(event):
-        now = now.but(rights=[{**r, "until_seq": seq} if _is_of(r, *ended) else r for r in now.rights])
+    for moved in audience.moves(event):
+        of = [right for right in now.rights if _is_of(right, moved.agency, moved.ground)]
+        others = [right for right in now.rights if right not in of]
+        if isinstance(moved, audience.Ended):
+            now = now.but(rights=[*others, *({**right, "until_seq": seq} for right in of)])
+            continue
+        right = {"agency": moved.agency, "ground": moved.ground, "relation": moved.relation}
+        until = seq if moved.once else None
+        kept = now.rights if moved.once else others
+        now = now.but(rights=[*kept, {**right, "from_seq": seq, "until_seq": until}])
     return now
 
 

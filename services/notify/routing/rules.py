@@ -34,6 +34,11 @@ RECIPIENTS: Mapping[str, str] = {
     "to_agency": "接收机关",
     "from_agency": "移送机关",
     "proposed_agency": "建议管辖机关",
+    "requested_agency": "被请求协助的机关",
+    "parties": "争议各方",
+    "competent_agency": "被确定管辖的机关",
+    "former_holder": "原承办单位",
+    "lead": "先行处置机关",
     "agency": "所涉机关",
     "department": "主管部门",
     "awaits": "等候办理的机关",
@@ -187,11 +192,15 @@ def calls(table: RouteTable, event: Event) -> tuple[Call, ...]:
     found: dict[str, Call] = {}
     for route in table.routes.get(event.TYPE, ()):
         for why in route.to:
-            named = why if why in OFFICES else getattr(event, why)
-            for addressee in (named,) if isinstance(named, str) else named:
-                if addressee:
-                    found.setdefault(addressee, Call(addressee, why, route))
+            for addressee in _named(event, why):
+                found.setdefault(addressee, Call(addressee, why, route))
     return tuple(found.values())
+
+
+def _named(event: Event, why: str) -> Iterator[str]:
+    """The addressees that a recipient of a row is: one, none, or each of several agencies."""
+    value = why if why in OFFICES else getattr(event, why)
+    yield from filter(None, value if isinstance(value, tuple) else (value,))
 
 
 def severity(route: Route, event: Event) -> Severity:
@@ -220,7 +229,9 @@ def called(type_: str) -> str:
 
 
 def _said(name: str, value: Any, table: RouteTable, directory: Directory) -> str:
-    if name in RECIPIENTS and isinstance(value, str):
+    if isinstance(value, tuple):
+        return "、".join(_said(name, one, table, directory) for one in value)
+    if name in RECIPIENTS:
         return directory.name(value)
     if name == "rule" and (limit := limits.table().get(value)):
         return limit.zh

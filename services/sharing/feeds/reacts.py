@@ -23,12 +23,10 @@ from services.sharing.feeds.tables import EarlyEntries, LogEntry, Right
 def on_event(known: Known, event: Event | None, heard: Heard, at: Moment) -> Change:
     """Give it its place in the log; the event is None where its type is not in our catalogue."""
     of = audience.told_of(event)
-    whose, ended = _whose(event), audience.ends(event)
-    all_ = known.all(Right) if whose else ()
-    rights = tuple(right for right in all_ if (right.stream, right.agency) == (heard.stream, whose))
+    whose = {moved.agency for moved in audience.moves(event)}
+    rights = known.all(Right) if whose else ()
     desk = Desk(
-        right=next((right for right in rights if ended and right.ground == ended.ground), None),
-        rights=rights,
+        rights=tuple(r for r in rights if r.stream == heard.stream and r.agency in whose),
         early=known.one(EarlyEntries, of[0] if of else heard.stream),
         gate=known.head(*gate_of(said.SOURCE, of[0])) if of else None,
     )
@@ -58,8 +56,8 @@ def wants(event: Event | None, heard: Heard) -> Iterable[Want]:
     """The rows that entering it depends on."""
     of = audience.told_of(event)
     yield Want(EarlyEntries, (of[0] if of else heard.stream,))
-    if whose := _whose(event):
-        yield Want(Right, (heard.stream, whose), by=("stream", "agency"))
+    for moved in audience.moves(event):
+        yield Want(Right, (heard.stream, moved.agency), by=("stream", "agency"))
 
 
 def streams(event: Event | None, heard: Heard) -> Iterable[tuple[str, str]]:
@@ -72,9 +70,3 @@ def seen_after(report: Report, now: datetime) -> list[float]:
     """For each case filed that has entered the log just now, the seconds until it could be seen there."""
     filed = [heard for heard in report.applied if heard.type == said.CaseFiled.TYPE]
     return [max((now - heard.recorded_at).total_seconds(), 0.0) for heard in filed]
-
-
-def _whose(event: Event | None) -> str:
-    """The agency whose right to the stream the event may begin or end, empty for none."""
-    moved = audience.begins(event) or audience.ends(event)
-    return moved.agency if moved else ""

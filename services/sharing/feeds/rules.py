@@ -51,7 +51,7 @@ class Feed:
 #: Every feed there is, by name.
 FEEDS: Mapping[str, Feed] = {
     "all": Feed("全部记录", None),
-    "cases": Feed("案件及其移送", frozenset({"case", DISCLOSURE})),
+    "cases": Feed("案件及其移送、争议、协助", frozenset({"case", DISCLOSURE})),
     "notices": Feed("通知与签收", frozenset({"notice"})),
     "clocks": Feed("时限与督办", frozenset({"clock", "supervision"})),
     "register": Feed(
@@ -66,9 +66,7 @@ FEEDS: Mapping[str, Feed] = {
 class Desk:
     """What entering an event depends on."""
 
-    #: The right that the event may end.
-    right: Right | None = None
-    #: All rights to the stream that the agency had whose right begins or ends.
+    #: All rights to the stream that the agencies had whose rights begin or end.
     rights: tuple[Right, ...] = ()
     #: What waits for events of the entry's stream, or of the stream that it tells of.
     early: EarlyEntries | None = None
@@ -101,7 +99,9 @@ def _disclosing(s: Desk, entry: LogEntry, rights: Change) -> tuple[list[LogEntry
     past: list[LogEntry] = []
     theirs = Change()
     for right in (row.entry for row in rights.rows if isinstance(row.entry, Right)):
-        before = hidden_before(right, s.rights)
+        before = hidden_before(right, [one for one in s.rights if one.agency == right.agency])
+        if right.until_seq == right.from_seq:
+            continue  # to one event alone: what lies before it is none of its holder's business
         if before and right.until_seq is None:
             past += [_about_past(right, entry, DISCLOSED, n, [seq]) for n, seq in enumerate(before, 1)]
             theirs = theirs.putting(right.but(stream=_disclosure(right), from_seq=1))
@@ -208,11 +208,34 @@ def _rights(s: Desk, entry: LogEntry, event: Event | None) -> Change:
     """What the event means for who may see what."""
     if isinstance(event, said.AgencyRegistered):
         return _on_agency(event)
-    if begun := audience.begins(event):
-        return Change().putting(Right(stream=entry.stream, from_seq=entry.seq, **begun._asdict()))
-    if audience.ends(event) and s.right:
-        return Change().putting(s.right.but(until_seq=entry.seq))
-    return Change()
+    change = Change()
+    for moved in audience.moves(event):
+        if isinstance(moved, audience.Begun):
+            change = change.putting(_begun(entry, moved))
+        else:
+            change = change.putting(*(_ended(right, entry) for right in s.rights if _is(right, moved)))
+    return change
+
+
+def _begun(entry: LogEntry, begun: audience.Begun) -> Right:
+    # A right to one event is one of several that have the same ground.
+    ground = f"{begun.ground}/{entry.seq}" if begun.once else begun.ground
+    return Right(
+        stream=entry.stream,
+        agency=begun.agency,
+        ground=ground,
+        relation=begun.relation,
+        from_seq=entry.seq,
+        until_seq=entry.seq if begun.once else None,
+    )
+
+
+def _ended(right: Right, entry: LogEntry) -> Right:
+    return right.but(until_seq=entry.seq)
+
+
+def _is(right: Right, ended: audience.Ended) -> bool:
+    return (right.agency, right.ground) == ended
 
 
 def _on_agency(event: said.AgencyRegistered) -> Change:

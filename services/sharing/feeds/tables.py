@@ -69,8 +69,8 @@ class Right(Entry):
     TABLE: ClassVar[str] = "rights"
     stream: str = Field(primary_key=True)
     agency: str = Field(primary_key=True)
-    ground: str = Field(primary_key=True)  #: what gave it: the clue, a transfer's id, the notice
-    relation: str  #: as what the agency came to the stream: holder, recipient, addressee
+    ground: str = Field(primary_key=True)  #: what gave it: the clue, a transfer's id, the notice ...
+    relation: str  #: as what the agency came to the stream: holder, recipient, requested, addressee ...
     from_seq: int
     until_seq: int | None = None
 

@@ -187,6 +187,16 @@ def _on_withdrawal(view: View, event: said.TransferWithdrawn, happening: Happeni
     return view.answered(happening.recorded_at, "withdrawn")
 
 
+def _on_lead(view: View, event: said.DisputeLeadNamed, happening: Happening) -> View:
+    return view.moved(happening.recorded_at, holder=event.lead)
+
+
+def _on_end_of_dispute(
+    view: View, event: said.DisputeSettled | said.DisputeRuled, happening: Happening
+) -> View:
+    return view.moved(happening.recorded_at, holder=event.competent_agency)
+
+
 #: How each type changes the picture; other types leave it as it is.
 FOLDS: Mapping[str, Callable[[View, Any, Happening], View]] = {
     said.ClueRegistered.TYPE: _on_clue,
@@ -199,6 +209,9 @@ FOLDS: Mapping[str, Callable[[View, Any, Happening], View]] = {
     said.TransferAccepted.TYPE: _on_acceptance,
     said.TransferReturned.TYPE: _on_return,
     said.TransferWithdrawn.TYPE: _on_withdrawal,
+    said.DisputeLeadNamed.TYPE: _on_lead,
+    said.DisputeSettled.TYPE: _on_end_of_dispute,
+    said.DisputeRuled.TYPE: _on_end_of_dispute,
 }
 
 
