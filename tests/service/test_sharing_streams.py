@@ -103,6 +103,17 @@ async def test_a_quiet_stream_is_kept_alive(room: Room, case: CaseTold) -> None:
         assert [event["id"] for event in await reader.hears(1)] == ["5"]
 
 
+async def test_who_has_just_read_the_end_is_told_of_what_comes_right_after(
+    room: Room, case: CaseTold
+) -> None:
+    """Nobody looks for them in time: they hear of it, or not."""
+    arrivals = Arrivals(room.store, every=60, reading=room.metrics.reading)
+    room.app.state.arrivals = room.arrivals = arrivals
+    async with Listener(room, TOWNSHIP, lastEventId=4) as reader:
+        await room.hears(case.clue())
+        assert [event["id"] for event in await reader.hears(1)] == ["5"]
+
+
 async def test_entries_of_another_process_come_too(room: Room, case: CaseTold) -> None:
     async with Listener(room, TOWNSHIP, lastEventId=4) as reader:
         await room.hears(case.clue(), elsewhere=True)
