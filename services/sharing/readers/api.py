@@ -187,15 +187,16 @@ async def _follow(
         found = await entries(after)
         if found is None:
             return
-        following.position = after
         for piece in rules.pieces(found):
             await say(piece)
         if found:
             after, quiet_since = found[-1].position, monotonic()
-            continue
-        if monotonic() >= quiet_since + arrivals.ping:
+        elif monotonic() >= quiet_since + arrivals.ping:
             await say(rules.PING)
             quiet_since = monotonic()
+        following.position = after
+        if len(found) == loads.STEP:
+            continue  # there is more, or may be
         rested_at = min(until, quiet_since + arrivals.ping)
         while not coming.is_set() and monotonic() < rested_at:
             await arrivals.pause(coming, rested_at)

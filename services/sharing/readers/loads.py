@@ -210,7 +210,8 @@ class Arrivals:
             self._asked = {known: still for known, still in self._asked.items() if still.serves()}
             asking = self._asked[key] = _Asking(asyncio.create_task(find()), monotonic())
         # Who leaves meanwhile takes the answer from nobody.
-        return await asyncio.shield(asking.task)
+        found: T = asking.task.result() if asking.task.done() else await asyncio.shield(asking.task)
+        return found
 
     async def _look(self) -> None:
         if monotonic() - self._looked_at < self._every:
