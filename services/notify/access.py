@@ -68,6 +68,9 @@ RULES: Mapping[str, Rule] = {
         "查看时限", {OBLIGOR: OFFICIALS, AWAITING: OFFICIALS, COORDINATING: frozenset({COORDINATOR, AUDITOR})}
     ),
     "policy.read": Rule("查看升级规则", only(MEMBER, *OFFICIALS)),
+    "policy.try": Rule(
+        "试算升级规则", only(MEMBER, HANDLER, APPROVER, REGISTRAR, COORDINATOR), seen_by="policy.read"
+    ),
     "policy.put": Rule("置入升级规则", only(COORDINATING, COORDINATOR), seen_by="policy.read"),
     "supervision.issue": Rule("发出督办函", only(COORDINATING, COORDINATOR), open=True),
     "supervision.read": Rule("查看督办函", _OVERSEEN),

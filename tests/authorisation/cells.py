@@ -211,6 +211,10 @@ def _a_batch(cell: Cell) -> Any:
     return {"notices": [next(waiting, things.NOWHERE)]}
 
 
+def _a_policy(cell: Cell) -> Any:
+    return {"name": "某规则", "level": [{"name": "某级", "working_days": 0, "tell": ["county"]}]}
+
+
 def _a_grant(cell: Cell) -> Any:
     return {
         "power": cell.world.qinghe.power("违反规定设置户外广告").code,
@@ -269,6 +273,26 @@ _BODIES: Mapping[str, Callable[[Cell], Any]] = {
     },
     "/v1/assistance/{assistance}/refusal": lambda cell: {"ground": "unlawful", "basis": "某条例第一条"},
     "/v1/assistance/{assistance}/extension": lambda cell: {"until": "2099-12-31", "reason": "某理由"},
+    "/v1/calendars/{year}": lambda cell: {
+        "off": ["2026-01-01", "2026-05-01", "2026-10-01", "2026-10-02", "2026-10-03"],
+        "work": [],
+        "paper": "某号",
+    },
+    "/v1/limits/{rule}": lambda cell: {"length": 2, "unit": "working_days", "basis": "某号"},
+    "/v1/escalation-policies/{policy}": _a_policy,
+    "/v1/escalation-policies/{policy}/simulate": lambda cell: {
+        "rule": "col.accept",
+        "start": "2026-11-02",
+        "agency": cell.world.qinghe.office.id,
+    },
+    "/v1/supervisions": lambda cell: {
+        "kind": "supervision",
+        "agency": cell.world.qinghe.agencies["竹源乡"].id,
+        "title": "某事项",
+        "items": ["某要求"],
+    },
+    "/v1/supervisions/{supervision}/reply": lambda cell: {"text": "某反馈"},
+    "/v1/supervisions/{supervision}/return": lambda cell: {"remark": "某理由", "due_on": "2099-12-31"},
     "/v1/inbox/receipts": _a_batch,
     "/v1/endpoints": lambda cell: {"name": "业务系统", "url": "https://hook.invalid/"},
     "/v1/endpoints/{endpoint}": lambda cell: (

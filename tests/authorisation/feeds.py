@@ -19,7 +19,8 @@ FEEDS: Mapping[str, frozenset[str]] = {
     "all": frozenset(),
     "cases": frozenset({"case", "disclosure"}),
     "notices": frozenset({"notice"}),
-    "register": frozenset({"agency", "officer", "power", "grant"}),
+    "clocks": frozenset({"clock", "supervision"}),
+    "register": frozenset({"agency", "officer", "power", "grant", "calendar", "limit", "policy"}),
     "picture": frozenset({"picture"}),
 }
 #: All that a stub has.

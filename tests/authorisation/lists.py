@@ -84,6 +84,8 @@ LISTINGS = [
     # Small, so that what is left out lies between the rows and behind the ends of many pages.
     Listing(charter.operation("case.list", "cases"), things.cases, "id", limit=5),
     Listing(charter.operation("inbox.read", "notify"), things.notices, "id"),
+    Listing(charter.operation("obligation.list", "notify"), things.obligations, "id"),
+    Listing(charter.operation("supervision.list", "notify"), things.letters, "id", limit=2),
     Listing(charter.operation("endpoint.list", "notify"), things.endpoints, "id", limit=5),
 ]
 CASES = next(one for one in LISTINGS if one.operation.name == "case.list")

@@ -25,6 +25,9 @@ NOTHING: Mapping[str, str] = {
     "assistance": "00000000-0000-7000-8000-000000000000.a1",
     "id": "99999999",
     "page": "99999999",
+    "year": "2999",
+    "rule": "col.nothing",
+    "policy": "col.nothing",
     "stream": "case/00000000-0000-7000-8000-000000000000",
     "event": "case/00000000-0000-7000-8000-000000000000/1",
 }
@@ -131,6 +134,54 @@ def some_endpoints(world: World, agency: str, *, name: str = "endpoint") -> Iter
         yield replace(thing, ids={name: ids[name]})
 
 
+def obligations(world: World, agency: str) -> Iterator[Thing]:
+    """Every clock."""
+    for one in world.obligations:
+        found = {"obligor"} if one.agency == agency else set()
+        found |= {"awaiting"} if one.awaits == agency else set()
+        yield Thing(f"a clock of {one.rule}", {"obligation": one.id}, relations=frozenset(found))
+
+
+def some_obligations(world: World, agency: str) -> Iterator[Thing]:
+    """One of each relation."""
+    yield from {thing.relations: thing for thing in obligations(world, agency)}.values()
+
+
+def letters(world: World, agency: str) -> Iterator[Thing]:
+    """Every letter."""
+    for one in world.letters:
+        own = frozenset({"addressee"} if one.agency == agency else ())
+        yield Thing(f"a letter, {one.state}", {"supervision": one.id}, relations=own, stage=one.state)
+
+
+def some_letters(world: World, agency: str) -> Iterator[Thing]:
+    """Its own, and one of another agency at each state."""
+    found = list(letters(world, agency))
+    others = {thing.stage: thing for thing in found if not thing.relations}
+    yield from (*[thing for thing in found if thing.relations], *others.values())
+
+
+def years(world: World, agency: str) -> Iterator[Thing]:
+    """A year that is announced."""
+    yield Thing("the calendar of a year", {"year": "2026"})
+
+
+def limits(world: World, agency: str) -> Iterator[Thing]:
+    """A limit that the county sets, and one that a law does."""
+    yield Thing("a local limit", {"rule": "col.sign"}, stage="local")
+    yield Thing("a limit of the law", {"rule": "pen.decide"}, stage="law")
+
+
+def policies(world: World, agency: str) -> Iterator[Thing]:
+    """The policy of clocks that count days."""
+    yield Thing("a policy", {"policy": "days"})
+
+
+def dates(world: World, agency: str) -> Iterator[Thing]:
+    """The date of a limit."""
+    yield Thing("a date", {"rule": "pen.serve"}, query={"from": "2026-09-24"})
+
+
 def lines(world: World, agency: str) -> Iterator[Thing]:
     """The lines of the picture."""
     for one in world.agencies:
@@ -234,7 +285,7 @@ def some_entries(world: World, agency: str) -> Iterator[Thing]:
         )
     ]
     of_cases = [entry for entry in world.log if entry.stream in streams]
-    others = [entry for entry in world.log if entry.feed == "notices"]
+    others = [entry for entry in world.log if entry.feed in ("notices", "clocks")]
     found: dict[tuple[str, frozenset[str], int], Thing] = {}
     for entry in (*of_cases, *others, world.log[0]):
         thing = _entry(world, entry, agency)
@@ -320,6 +371,16 @@ _TRIED: Mapping[str, Things] = {
     "/v1/notices/{notice}": some_notices,
     "/v1/notices/{notice}/receipt": some_notices,
     "/v1/receipts/{receipt}": receipts,
+    "/v1/calendars/{year}": years,
+    "/v1/limits/{rule}": limits,
+    "/v1/limits/{rule}/due": dates,
+    "/v1/obligations/{obligation}/explain": some_obligations,
+    "/v1/escalation-policies/{policy}": policies,
+    "/v1/escalation-policies/{policy}/simulate": policies,
+    "/v1/supervisions/{supervision}": some_letters,
+    "/v1/supervisions/{supervision}/reply": some_letters,
+    "/v1/supervisions/{supervision}/return": some_letters,
+    "/v1/supervisions/{supervision}/closure": some_letters,
     "/v1/explain": questions,
     "/v1/endpoints/{endpoint}": some_endpoints,
     "/v1/endpoints/{endpoint}/secret/rotate": some_endpoints,
@@ -431,13 +492,17 @@ def _entry(world: World, entry: LogEntry, agency: str) -> Thing:
 
 def _to_entry(world: World, entry: LogEntry, agency: str) -> Iterator[str]:
     kind, _, id_ = entry.stream.partition("/")
-    if kind in ("agency", "officer", "power", "grant"):
+    if kind in ("agency", "officer", "power", "grant", "calendar", "limit", "policy"):
         yield "county"
+    if kind in ("clock", "supervision", "endpoint") and agency in (
+        entry.data.get(name) for name in ("agency", "awaits", "issuer")
+    ):
+        yield "concerned"
     if kind == "notice":
         notice = world.notice(id_)
         if notice.agency == agency:
             yield "addressee"
-    if kind == "disclosure" and world.transfer(id_).recipient == agency:
+    if kind == "disclosure" and world.disclosed_to(id_) == agency:
         yield "party"
     told = (entry.stream, entry.seq) if kind == "case" else world.signed(entry)
     case = world.case_of(told[0])

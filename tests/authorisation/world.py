@@ -22,7 +22,9 @@ from libs.common.law import codes
 from libs.common.permit import Role
 from services.notify.channels import rules as webhooks
 from services.notify.channels.tables import Delivery, Endpoint, Message
+from services.notify.clocks.tables import Obligation
 from services.notify.inbox.tables import Notice, Receipt
+from services.notify.supervision.tables import Supervision
 from services.sharing.feeds.tables import LogEntry
 from tests.worlds import cast
 from tests.worlds.deployment import County, until
@@ -167,6 +169,8 @@ class World:
     endpoints: list[Endpoint] = field(default_factory=list)
     #: The message by which each endpoint is to be proved.
     challenges: dict[str, str] = field(default_factory=dict)
+    obligations: list[Obligation] = field(default_factory=list)
+    letters: list[Supervision] = field(default_factory=list)
     log: list[LogEntry] = field(default_factory=list)
     rebuild: str = ""
     _by_id: dict[str, Notice] = field(default_factory=dict)
@@ -188,10 +192,16 @@ class World:
         today = day_of(Clock().now())
         return [officer.id for officer in self.qinghe.certified(self.qinghe.short(agency), today)[:2]]
 
-    def transfer(self, id_: str) -> Transfer:
-        """The transfer with this id."""
-        transfers = (transfer for case in self.cases.values() for transfer in case.transfers)
-        return next(transfer for transfer in transfers if transfer.id == id_)
+    def disclosed_to(self, ground: str) -> str:
+        """To whom that is disclosed which lies before a right: a transfer's recipient, or who differs."""
+        given = {
+            transfer.id: transfer.recipient for case in self.cases.values() for transfer in case.transfers
+        }
+        given |= {dispute.id: dispute.sides[1] for case in self.cases.values() for dispute in case.disputes}
+        given |= {
+            f"{dispute.id}/end": case.holder for case in self.cases.values() for dispute in case.disputes
+        }
+        return given[ground]
 
     def case_of(self, stream: str) -> Case | None:
         """The case with this stream."""
@@ -219,6 +229,8 @@ class World:
             self.notices = list(await read.all(Notice))
             self.receipts = list(await read.all(Receipt))
             self.endpoints = sorted(await read.all(Endpoint), key=lambda one: one.id)
+            self.obligations = sorted(await read.all(Obligation), key=lambda one: (one.due_at, one.id))
+            self.letters = sorted(await read.all(Supervision), key=lambda one: one.id)
             self.challenges = {message.endpoint: message.id for message in await read.all(Message)}
         async with self.county.parts["sharing"].store.reading() as read:
             self.log = sorted(await read.all(LogEntry), key=lambda entry: entry.position)
@@ -237,6 +249,7 @@ async def build(county: County) -> World:
     await _stages(world, clerk)
     await county.quiet()
     await _sign(world)
+    await _supervise(world)
     await _rebuild(world)
     await county.quiet()
     await world.look()
@@ -269,6 +282,22 @@ async def _sign(world: World) -> None:
         inbox = world.county.ask("notify", agency.id, Role.HANDLER)
         notices = (await inbox.get("/v1/inbox", params={"limit": 200})).json()["data"]
         await cast.post(inbox, f"/v1/notices/{notices[-1]['id']}/receipt", {})
+
+
+async def _supervise(world: World) -> None:
+    """Letters of the office: some wait, some are answered, some closed."""
+    office = world.county.ask("notify", world.qinghe.office.id, Role.COORDINATOR)
+    others = [agency.id for agency in world.agencies if agency.id != world.qinghe.office.id]
+    for n, agency in enumerate(others[:6]):
+        body = {"kind": "supervision", "agency": agency, "title": "某事项", "items": ["某要求"]}
+        letter = await cast.post(office, "/v1/supervisions", body)
+        path = f"/v1/supervisions/{letter['id']}"
+        if n % 3:
+            await cast.post(
+                world.county.ask("notify", agency, Role.HANDLER), f"{path}/reply", {"text": "某反馈"}
+            )
+        if n % 3 == 2:
+            await cast.post(office, f"{path}/closure", {})
 
 
 async def _rebuild(world: World) -> None:

@@ -99,6 +99,8 @@ obligation.read    awaiting      y y y y y - - - -
 obligation.read    office        - - - y y - - - -
 policy.read        stranger      - - - - - - - - -
 policy.read        member        y y y y y - - - -
+policy.try         stranger      - - - - - - - - -
+policy.try         member        y y y y n - - - -
 policy.put         stranger      - - - - - - - - -
 policy.put         member        n n n n n - - - -
 policy.put         office        n n n y n - - - -

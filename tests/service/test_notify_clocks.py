@@ -402,9 +402,8 @@ async def test_a_policy_is_tried_before_it_counts(desk: Desk) -> None:
 
 
 async def test_the_date_of_a_limit_can_be_asked_for(desk: Desk) -> None:
-    query = {"rule": "pen.serve", "from": "2026-09-24"}
     async with desk.client(TOWNSHIP) as caller:
-        answer = await caller.get("/v1/calendars/due", params=query)
+        answer = await caller.get("/v1/limits/pen.serve/due", params={"from": "2026-09-24"})
     assert (answer.json()["due_on"], answer.json()["calendars"]) == ("2026-10-12", {"2026": 0})
 
 

@@ -48,6 +48,29 @@ BODIES: Mapping[str, Any] = {
     },
     "/v1/grants/{grant}/recall": {"recalled_on": "2024-01-01", "document": "某号"},
     "/v1/clues": cast.a_clue(),
+    "/v1/calendars/{year}": {
+        "off": ["2026-01-01", "2026-05-01", "2026-10-01", "2026-10-02", "2026-10-03"],
+        "work": [],
+        "paper": "某号",
+    },
+    "/v1/limits/{rule}": {"length": 2, "unit": "working_days", "basis": "某号"},
+    "/v1/escalation-policies/{policy}": {
+        "name": "某规则",
+        "level": [{"name": "某级", "working_days": 0, "tell": ["county"]}],
+    },
+    "/v1/escalation-policies/{policy}/simulate": {
+        "rule": "col.accept",
+        "start": "2026-11-02",
+        "agency": cast.TOWNSHIP,
+    },
+    "/v1/supervisions": {
+        "kind": "supervision",
+        "agency": cast.TOWNSHIP,
+        "title": "某事项",
+        "items": ["某要求"],
+    },
+    "/v1/supervisions/{supervision}/reply": {"text": "某反馈"},
+    "/v1/supervisions/{supervision}/return": {"remark": "某理由", "due_on": "2099-12-31"},
     "/v1/cases/{case}/transitions": cast.a_filing(cast.TOWNSHIP),
     "/v1/cases/{case}/transfers": cast.an_offer(),
     "/v1/transfers/{transfer}/return": cast.a_return(),
@@ -72,6 +95,7 @@ QUERIES: Mapping[str, Mapping[str, str]] = {
     "/v1/competence": {"power": cast.POWER},
     "/v1/journal": {"stream": "case/{case}"},
     "/v1/witnesses": {"source": "cases", "stream": "case/{case}"},
+    "/v1/limits/{rule}/due": {"from": "2026-09-24"},
     "/v1/explain": {"event": "case/{case}/1", "agency": cast.TOWNSHIP},
 }
 #: An id of the right form that nothing has.
@@ -101,6 +125,9 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         inbox = (await department.get("/v1/inbox", params={"limit": 200})).json()["data"]
         notice = next(n["id"] for n in inbox if n["sign"])
         receipt = await cast.post(department, f"/v1/notices/{notice}/receipt", {})
+        office = county.ask("notify", cast.OFFICE, Role.COORDINATOR)
+        clocks = (await office.get("/v1/obligations")).json()["data"]
+        letter = await cast.post(office, "/v1/supervisions", BODIES["/v1/supervisions"])
         ids = {
             "case": case,
             "transfer": transfer,
@@ -112,6 +139,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             "code": cast.POWER,
             "notice": notice,
             "receipt": receipt["receipt"]["receipt"],
+            "year": "2026",
+            "rule": "col.sign",
+            "policy": "days",
+            "obligation": clocks[0]["id"],
+            "supervision": letter["id"],
         }
         yield Scene(county, ids)
 
@@ -139,8 +171,8 @@ def _filled(template: str, ids: Mapping[str, str], otherwise: str) -> str:
 async def _answer(scene: Scene, service: Name, method: str, route: APIRoute, ids: Mapping[str, str]) -> Any:
     stranger = scene.county.ask(service, cast.STRANGER, *ROLES)
     query = {k: _braced(v, ids) for k, v in QUERIES.get(route.path, {}).items()}
-    body = BODIES.get(route.path, {}) if method == "POST" else None
-    headers = {"if-match": '"1"'} if method == "POST" else {}
+    body = BODIES.get(route.path, {}) if method in ("POST", "PUT") else None
+    headers = {"if-match": '"1"'} if method in ("POST", "PUT") else {}
     answer = await stranger.request(
         method, _filled(route.path, ids, NOTHING), params=query, json=body, headers=headers
     )

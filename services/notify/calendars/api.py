@@ -26,7 +26,7 @@ from services.notify.routing import loads as routing
 
 router = routes.router(prefix="", tag="日历与时限")
 
-YearOf = Annotated[int, Path(description="年份", ge=rules.YEARS.start, le=rules.YEARS.stop - 1)]
+YearOf = Annotated[str, Path(description="年份", json_schema_extra={"pattern": rules.YEAR.pattern})]
 RuleId = Annotated[str, Path(description="时限规则", json_schema_extra={"pattern": r"^[a-z]+\.[a-z0-9_]+$"})]
 
 
@@ -72,7 +72,7 @@ def _limit(limit: Limit) -> dict[str, Any]:
 
 
 async def _load_year(read: Reader, request: Request[CalendarIn]) -> Loaded[YearFile]:
-    file = await loads.year_file(read, int(request.path["year"]))
+    file = await loads.year_file(read, request.path["year"])
     return Loaded(await routing.situation(read, request.actor), file, file.head.version)
 
 
@@ -130,42 +130,13 @@ async def list_calendars(asked: Annotated[Asked, asks("calendar.read")]) -> Resp
     return asked.show({"data": [_year(year, years[year]) for year in sorted(years)], "next": None})
 
 
-@router.get("/v1/calendars/due")
-async def due(
-    asked: Annotated[Asked, asks("calendar.read")],
-    rule: Annotated[str, Query(max_length=60)],
-    start: Annotated[Day, Query(alias="from")],
-) -> Response:
-    """某时限自某日起算到哪一天：届满日、是否暂定、依据哪些年度的日历。"""
-    async with asked.reading() as read:
-        access.permit(asked.actor, asked.action, await routing.situation(read, asked.actor))
-        calendar, limit = await loads.calendar(read), (await loads.in_force(read)).get(rule)
-    if limit is None:
-        raise errors.NotFound
-    term = rules.due(limit, start, calendar)
-    return asked.show(
-        {
-            **_limit(limit),
-            "from": start.isoformat(),
-            "due_on": term.day.isoformat(),
-            "ends_at": term.ends.isoformat(),
-            "before_rolling": term.raw.isoformat(),
-            "provisional": term.provisional,
-            "calendars": {
-                str(year): calendar.years[year].version if calendar.announces(year) else None
-                for year in term.leans_on
-            },
-        }
-    )
-
-
 @router.get("/v1/calendars/{year}")
 async def read_calendar(asked: Annotated[Asked, asks("calendar.read")], year: YearOf) -> Response:
     """某年度的放假和调休安排；尚未公布的，announced 为 false。"""
     async with asked.reading() as read:
         access.permit(asked.actor, asked.action, await routing.situation(read, asked.actor))
         file = await loads.year_file(read, year)
-    return asked.show(_year(year, file.announced), version=file.head.version)
+    return asked.show(_year(file.year, file.announced), version=file.head.version)
 
 
 @router.put("/v1/calendars/{year}")
@@ -189,3 +160,32 @@ async def list_limits(asked: Annotated[Asked, asks("limit.read")]) -> Response:
 async def set_limit(doing: Annotated[Doing, does("limit.set")], rule: RuleId, body: LimitIn) -> Response:
     """由本县文件设定一项地方时限；已在计时的不受影响。"""
     return await doing.do(SET, body)
+
+
+@router.get("/v1/limits/{rule}/due")
+async def due(
+    asked: Annotated[Asked, asks("limit.read")],
+    rule: RuleId,
+    start: Annotated[Day, Query(alias="from")],
+) -> Response:
+    """某时限自某日起算到哪一天：届满日、是否暂定、依据哪些年度的日历。"""
+    async with asked.reading() as read:
+        access.permit(asked.actor, asked.action, await routing.situation(read, asked.actor))
+        calendar, limit = await loads.calendar(read), (await loads.in_force(read)).get(rule)
+    if limit is None:
+        raise errors.NotFound
+    term = rules.due(limit, start, calendar)
+    return asked.show(
+        {
+            **_limit(limit),
+            "from": start.isoformat(),
+            "due_on": term.day.isoformat(),
+            "ends_at": term.ends.isoformat(),
+            "before_rolling": term.raw.isoformat(),
+            "provisional": term.provisional,
+            "calendars": {
+                str(year): calendar.years[year].version if calendar.announces(year) else None
+                for year in term.leans_on
+            },
+        }
+    )

@@ -43,10 +43,12 @@ def known(known: Known) -> tuple[Calendar, Mapping[str, Limit]]:
     return calendar, rules.in_force(limits.table(), known.all(CountyLimit))
 
 
-async def year_file(read: Reader, year: int) -> YearFile:
-    """A year and what counts for it."""
-    head = await read.head("calendar", str(year))
-    return YearFile(head, year, (await calendar(read)).years.get(year))
+async def year_file(read: Reader, year: str) -> YearFile:
+    """A year and what counts for it. Raises NotFound for what is no year of ours."""
+    if not rules.YEAR.fullmatch(year):
+        raise errors.NotFound
+    head = await read.head("calendar", year)
+    return YearFile(head, int(year), (await calendar(read)).years.get(int(year)))
 
 
 async def limit_file(read: Reader, rule: str) -> LimitFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -21,7 +22,7 @@ from libs.common.permit import Actor
 from services.notify.calendars.tables import AnnouncedYear, CountyLimit
 
 #: Years whose calendar can be put in place.
-YEARS = range(2000, 2100)
+YEAR = re.compile(r"^20[0-9]{2}$", re.ASCII)
 #: Holidays by law that every announcement has: New Year's Day, Labour Day, National Day (month, day).
 _ALWAYS_OFF = ((1, 1), (5, 1), (10, 1), (10, 2), (10, 3))
 _SATURDAY = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -145,6 +146,9 @@ async def list_obligations(
     async with asked.reading() as read:
         own = await routing.situation(read, asked.actor)
         whole = access.permits(asked.actor, asked.action, own)
+        party = replace(own, relations=frozenset({access.OBLIGOR}))
+        if not (whole or access.permits(asked.actor, asked.action, party)):
+            return asked.show({"data": [], "next": None})
         found = await loads.page(
             read,
             filters,
@@ -204,7 +208,7 @@ def _simulating(policy: str) -> Verb[tuple[Law, Directory], SimulationIn]:
     def render(change: Change, permit: Permit) -> Rendered:
         return Rendered(said, status=200)
 
-    return Verb("policy.read", lambda request: (), _load_simulation, access.permit, decide, render)
+    return Verb("policy.try", lambda request: (), _load_simulation, access.permit, decide, render)
 
 
 def _ladder(law: Law, clock: Obligation, directory: Directory) -> dict[str, Any]:
@@ -237,7 +241,7 @@ def _ladder(law: Law, clock: Obligation, directory: Directory) -> dict[str, Any]
 
 @router.post("/v1/escalation-policies/{policy}/simulate")
 async def simulate_policy(
-    doing: Annotated[Doing, does("policy.read")], policy: PolicyId, body: SimulationIn
+    doing: Annotated[Doing, does("policy.try")], policy: PolicyId, body: SimulationIn
 ) -> Response:
     """试算升级规则：逐级的时间、告知的机关，是否发督办函。"""
     return await doing.do(_simulating(policy), body)

@@ -204,7 +204,7 @@ def hear(s: Desk, occasion: Occasion, event: Event, *, at: Moment) -> Change:
             elif isinstance(event, NoticeReceived):
                 followed.append(obligation)
     for obligation in _opened(s.law, occasion, event, followed):
-        if not any((one.rule, one.thing) == (obligation.rule, obligation.thing) for one in running):
+        if not any(_same(one, obligation) for one in running):
             step = _told(Change().inserting(obligation), head, _opening(obligation), at)
             head = step.end_of(head)
             steps.append(step)
@@ -305,6 +305,11 @@ def supposed(law: Law, rule: str, start: datetime, agency: str, awaits: str) -> 
     return _fresh(law, rule, agency, awaits, "supposed", occasion, start)
 
 
+def _same(one: Obligation, other: Obligation) -> bool:
+    """Whether the one owes what the other does."""
+    return (one.rule, one.thing, one.agency) == (other.rule, other.thing, other.agency)
+
+
 def _met_by(
     law: Law, head: Head, obligation: Obligation, occasion: Occasion, event: Event, at: Moment
 ) -> tuple[Change, Obligation | None]:
@@ -336,7 +341,7 @@ def _moved(
 ) -> tuple[Obligation, str] | None:
     """The clock after a fact that does not end it, and the cause; None where the fact means nothing to it."""
     for passing in clock.passes:
-        if passing.on == event.TYPE:
+        if passing.on == event.TYPE and getattr(event, passing.to) != obligation.agency:
             to = obligation.but(agency=getattr(event, passing.to))
             return (to.but(started_at=occasion.at, pauses=[], set_due=None) if passing.anew else to), "passed"
     for extending in clock.extends:

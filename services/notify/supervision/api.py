@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Response
@@ -163,7 +164,9 @@ async def list_supervisions(
         own = await routing.situation(read, asked.actor)
         if not access.permits(asked.actor, asked.action, own):
             statement = statement.where(col(SupervisionRow.agency) == asked.actor.agency)
-        found = await read.all(Supervision, statement.filter_by(**equal))
+        party = replace(own, relations=frozenset({access.ADDRESSEE}))
+        visible = access.permits(asked.actor, asked.action, party)
+        found = await read.all(Supervision, statement.filter_by(**equal)) if visible else []
 
     def show(letter: Supervision) -> dict[str, Any] | None:
         situation = loads.towards(own, asked.actor, letter)

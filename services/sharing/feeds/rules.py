@@ -98,14 +98,16 @@ def _disclosing(s: Desk, entry: LogEntry, rights: Change) -> tuple[list[LogEntry
     """The entries that follow upon a right which begins or ends here, and the right to see them."""
     past: list[LogEntry] = []
     theirs = Change()
-    for right in (row.entry for row in rights.rows if isinstance(row.entry, Right)):
+    moved = [row.entry for row in rights.rows if isinstance(row.entry, Right)]
+    staying = {right.agency for right in moved if right.until_seq is None}
+    for right in moved:
         before = hidden_before(right, [one for one in s.rights if one.agency == right.agency])
         if right.until_seq == right.from_seq:
             continue  # to one event alone: what lies before it is none of its holder's business
         if before and right.until_seq is None:
             past += [_about_past(right, entry, DISCLOSED, n, [seq]) for n, seq in enumerate(before, 1)]
             theirs = theirs.putting(right.but(stream=_disclosure(right), from_seq=1))
-        elif before:
+        elif before and right.agency not in staying:
             past.append(_about_past(right, entry, WITHDRAWN, len(before) + 1, before))
     return past, theirs
 
