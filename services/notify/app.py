@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from fastapi import FastAPI
 
 from libs.common import edge
@@ -56,7 +58,7 @@ def hears(fallback: str | None) -> edge.Hears:
 
 def create(parts: Parts) -> FastAPI:
     """The application. The tables are read here: one that leaves an event with nobody stops the start."""
-    policies.shipped()
+    levels = max(len(policy.level) for policy in policies.shipped().values())
     years.shipped()
     heard = hears(parts.settings.default_agency)
 
@@ -65,12 +67,18 @@ def create(parts: Parts) -> FastAPI:
         for type_, count in {**dict.fromkeys(CATALOGUE, 0), **await loads.unroutable(read)}.items():
             parts.metrics.unroutable(type_, count)
         parts.metrics.obligations(await clock_loads.lights(read, parts.clock.now()))
+        parts.metrics.lease("clocks", lease.leads)
+
+    for level, late in itertools.product(range(1, levels + 1), (False, True)):
+        # Levels, too, are said before the first is reached.
+        parts.metrics.escalated(level, late, times=0)
 
     def told(reached: Reached) -> None:
         parts.metrics.escalated(reached.level, reached.late)
 
     every = parts.settings.poll_seconds
-    runner = Runner(parts.store, parts.clock, parts.leased("clocks"), every=every, told=told)
+    lease = parts.leased("clocks")
+    runner = Runner(parts.store, parts.clock, lease, every=every, told=told)
     loops = parts.loops(heard, measure=measure, others={"clocks": runner.run})
     app = application.compose(
         "联动 · 通知",

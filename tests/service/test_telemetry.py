@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from libs.common import clock, errors, telemetry
+from libs.common.law.limits import Light
 from libs.common.store.reading import Reader
 from tests.worlds import deployment
 
@@ -122,6 +123,8 @@ def test_every_metric_is_exposed_as_it_is_documented() -> None:
     metrics.held(1)
     metrics.parked(1)
     metrics.unroutable("liandong.case.filed.v1", 1)
+    metrics.obligations({("decision-90-days", Light.YELLOW): 2})
+    metrics.escalated(1, False)
     metrics.agency("113307990026000025", "县水利局", "department", "330799")
     metrics.holding("113307990026000025", "department", "filed", 4)
     metrics.transfers("113307990026000025", "department", "to", "waiting", 1)
