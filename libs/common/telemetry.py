@@ -291,9 +291,9 @@ class Metrics:
         for (rule, light), count in counts.items():
             gauge.labels(self.service, rule, light).set(count)
 
-    def escalated(self, level: int, late: bool) -> None:
+    def escalated(self, level: int, late: bool, *, times: int = 1) -> None:
         """A clock reached this level, late where the system was down at its time."""
-        self._counter("liandong_escalations_total", str(level), str(late).lower()).inc()
+        self._counter("liandong_escalations_total", str(level), str(late).lower()).inc(times)
 
     def delivery(self, outcome: str, seconds: float) -> None:
         """A webhook was tried once, with this outcome."""

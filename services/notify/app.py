@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from fastapi import FastAPI
 
 from libs.common import edge
@@ -62,7 +64,7 @@ def hears(fallback: str | None) -> edge.Hears:
 
 def create(parts: Parts) -> FastAPI:
     """The application. The tables are read here: one that leaves an event with nobody stops the start."""
-    policies.shipped()
+    levels = max(len(policy.level) for policy in policies.shipped().values())
     years.shipped()
     heard = hears(parts.settings.default_agency)
 
@@ -71,13 +73,20 @@ def create(parts: Parts) -> FastAPI:
         for type_, count in {**dict.fromkeys(CATALOGUE, 0), **await loads.unroutable(read)}.items():
             parts.metrics.unroutable(type_, count)
         parts.metrics.obligations(await clock_loads.lights(read, parts.clock.now()))
+        parts.metrics.lease("clocks", clocks_lease.leads)
+        parts.metrics.lease("courier", courier_lease.leads)
         for state, count in (await endpoints.states(read)).items():
             parts.metrics.endpoints(state, count)
 
+    for level, late in itertools.product(range(1, levels + 1), (False, True)):
+        # Levels, too, are said before the first is reached.
+        parts.metrics.escalated(level, late, times=0)
+
+    clocks_lease, courier_lease = parts.leased("clocks"), parts.leased("courier")
     runner = Runner(
         parts.store,
         parts.clock,
-        parts.leased("clocks"),
+        clocks_lease,
         every=parts.settings.poll_seconds,
         told=lambda reached: parts.metrics.escalated(reached.level, reached.late),
     )
@@ -85,7 +94,7 @@ def create(parts: Parts) -> FastAPI:
     courier = Courier(
         parts.store,
         parts.clock,
-        parts.leased("courier"),
+        courier_lease,
         outgoing,
         parts.keyring.webhooks,
         slots=parts.settings.webhook_slots,

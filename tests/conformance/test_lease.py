@@ -83,8 +83,10 @@ async def test_only_the_holder_marks_what_was_published(store: Store) -> None:
 async def test_a_loop_renews_well_before_the_end_and_knows_when_it_has_lost(database: Database) -> None:
     one, other = (Leased(database.open(), "relay", name, seconds=2.0) for name in "ab")
     assert one.deadline < 1.0
+    assert not one.leads
     first = await one.held()
     assert first
+    assert one.leads
     began = monotonic()
     while monotonic() - began < 2.5:
         assert await one.held() == first
@@ -94,9 +96,21 @@ async def test_a_loop_renews_well_before_the_end_and_knows_when_it_has_lost(data
     assert taken
     assert taken.epoch == first.epoch + 1
     await eventually(lambda: _without(one))
+    assert (one.leads, other.leads) == (False, True)
     await other.release()
     assert await eventually(one.held) == Lease("relay", "a", 3)
     await one.release()
+
+
+async def test_a_lease_that_nobody_renews_runs_out_for_its_holder_too(database: Database) -> None:
+    leased = Leased(database.open(), "relay", "a", seconds=0.3)
+    assert await leased.held()
+    assert leased.leads
+
+    async def ended() -> bool:
+        return not leased.leads
+
+    await eventually(ended)
 
 
 async def _without(leased: Leased) -> bool:

@@ -71,6 +71,10 @@ BODIES: Mapping[str, Any] = {
     },
     "/v1/supervisions/{supervision}/reply": {"text": "某反馈"},
     "/v1/supervisions/{supervision}/return": {"remark": "某理由", "due_on": "2099-12-31"},
+    "/v1/endpoints": {"name": "业务系统", "url": "https://hook.invalid/"},
+    "/v1/endpoints/{endpoint}": {"name": "别的系统"},
+    "/v1/endpoints/{endpoint}/verification": {"token": "0" * 43},
+    "/v1/endpoints/{endpoint}/recover": {"since": "2026-01-01T00:00:00+08:00"},
     "/v1/cases/{case}/transitions": cast.a_filing(cast.TOWNSHIP),
     "/v1/cases/{case}/transfers": cast.an_offer(),
     "/v1/transfers/{transfer}/return": cast.a_return(),
@@ -171,8 +175,8 @@ def _filled(template: str, ids: Mapping[str, str], otherwise: str) -> str:
 async def _answer(scene: Scene, service: Name, method: str, route: APIRoute, ids: Mapping[str, str]) -> Any:
     stranger = scene.county.ask(service, cast.STRANGER, *ROLES)
     query = {k: _braced(v, ids) for k, v in QUERIES.get(route.path, {}).items()}
-    body = BODIES.get(route.path, {}) if method in ("POST", "PUT") else None
-    headers = {"if-match": '"1"'} if method in ("POST", "PUT") else {}
+    body = BODIES.get(route.path, {}) if method not in ("GET", "DELETE") else None
+    headers = {"if-match": '"1"'} if method != "GET" else {}
     answer = await stranger.request(
         method, _filled(route.path, ids, NOTHING), params=query, json=body, headers=headers
     )

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from libs.common import clock, errors, telemetry
+from libs.common.law.limits import Light
 from libs.common.store.reading import Reader
 from tests.worlds import deployment
 
@@ -122,10 +123,15 @@ def test_every_metric_is_exposed_as_it_is_documented() -> None:
     metrics.held(1)
     metrics.parked(1)
     metrics.unroutable("liandong.case.filed.v1", 1)
+    metrics.obligations({("decision-90-days", Light.YELLOW): 2})
+    metrics.escalated(1, False)
     metrics.agency("113307990026000025", "县水利局", "department", "330799")
     metrics.holding("113307990026000025", "department", "filed", 4)
     metrics.transfers("113307990026000025", "department", "to", "waiting", 1)
     metrics.waiting("113307990026000025", "department", 60.0)
+    metrics.delivery("delivered", 0.1)
+    metrics.endpoints("enabled", 1)
+    metrics.feed_lag("cases", "batch", 3)
     metrics.seen(0.2)
     metrics.alarms("topic-recreated", 1)
     with metrics.reading("county"):

@@ -148,6 +148,14 @@ def test_nobody_is_woken_while_the_county_works_but_for_the_process_that_is_miss
 
 
 @pytest.mark.slow
+def test_what_one_process_does_has_its_holder(operated: Operated) -> None:
+    found = operated.values("sum by (service, lease) (liandong_lease_held)")
+    holders = {(labels["service"], labels["lease"]): value for labels, value in found}
+    assert set(holders.values()) == {1}
+    assert {*((service, "relay") for service in engine.NAMES), ("notify", "clocks")} <= holders.keys()
+
+
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_story(operated: Operated) -> None:
     """Three clues: the township filed one, two crossed to departments, one of them after it was returned."""
     assert shown(operated, "全县未结案件") == {None: 3}

@@ -173,5 +173,5 @@ async def _composed(settings: Settings, three: Mapping[Name, parts.Parts]) -> As
 
 
 async def _with_key(request: httpx.Request) -> None:
-    if request.method == "POST":
+    if request.method != "GET":
         request.headers.setdefault("idempotency-key", f"k{next(_keys)}-{clock.monotonic()}")

@@ -22,6 +22,11 @@ class Leased:
         """What one piece of work under the lease may take, in seconds: under half of it."""
         return self._seconds * 0.4
 
+    @property
+    def leads(self) -> bool:
+        """Whether the lease is ours as far as we know; one that nobody renews runs out."""
+        return self._lease is not None and monotonic() < self._renew_at + self._seconds * 2 / 3
+
     async def held(self) -> Lease | None:
         """The lease if it is ours now, renewed when a third of its time has gone."""
         if self._lease is None or monotonic() >= self._renew_at:
