@@ -61,7 +61,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "explain.read": Rule("查询通知去向", _OVERSEEN),
     "calendar.read": Rule("查看日历", _PUBLIC),
-    "calendar.put": Rule("置入日历", only(INSTALLATION, OPERATOR), open=True),
+    "calendar.put": Rule("置入日历", only(INSTALLATION, OPERATOR), seen_by="calendar.read"),
     "limit.read": Rule("查看时限规则", _PUBLIC),
     "limit.set": Rule("设定地方时限", only(COORDINATING, COORDINATOR), seen_by="limit.read"),
     "obligation.read": Rule(

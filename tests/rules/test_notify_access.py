@@ -85,8 +85,8 @@ explain.read       addressee     y y y y y - - - -
 explain.read       office        - - - y y - - - -
 calendar.read      stranger      - - - - - - y y -
 calendar.read      member        y y y y y - y y -
-calendar.put       stranger      n n n n n n y n n
-calendar.put       office        n n n n n n y n n
+calendar.put       stranger      - - - - - - y n -
+calendar.put       office        n n n n n - y n -
 limit.read         stranger      - - - - - - y y -
 limit.read         member        y y y y y - y y -
 limit.set          stranger      - - - - - - n n -
