@@ -33,7 +33,7 @@ OPEN = health.OPEN | {"/openapi.json", "/docs", "/docs/start.js", "/docs/assets"
 PEOPLE = tuple(role for role in Role if role is not Role.SERVICE)
 
 #: Methods of routes that write.
-WRITES = frozenset({"POST", "PATCH", "DELETE"})
+WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 #: Actions that move a state which the caller must have seen (ADR 0016).
 CONDITIONAL = {"case.move", "transfer.offer", "endpoint.change"}

@@ -273,7 +273,7 @@ def test_events_of_the_register_are_for_every_agency() -> None:
 
 @pytest.mark.parametrize("type_", sorted(CATALOGUE))
 def test_only_the_register_is_for_everybody(type_: str) -> None:
-    registers = {"agency", "officer", "power", "grant"}
+    registers = {"agency", "officer", "power", "grant", "calendar", "limit", "policy"}
     assert audience.is_of_county(type_) == (type_.split(".")[1] in registers)
 
 

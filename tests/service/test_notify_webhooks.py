@@ -113,7 +113,7 @@ async def outcomes(desk: Desk, message: str) -> list[str]:
 
 
 async def alarms(desk: Desk) -> list[str]:
-    await desk.settles()
+    await desk.settles("endpoint")
     return [one["title"] for one in await desk.inbox(DEPARTMENT) if one["about"].startswith("endpoint/")]
 
 
@@ -420,7 +420,8 @@ async def test_the_schedule_is_kept_for_three_days_with_warnings_and_then_ends(
         assert len(receiver.seen) == tried, "not sent in its time"
     assert timedelta(days=2.7) < desk.clock.forward < timedelta(days=3.4)
     assert [fact["percent"] for fact in await desk.facts(notify.EndpointWarned.TYPE)] == [50, 90]
-    assert await alarms(desk) == ["推送端点已停用", *["推送端点持续失败，将被停用"] * 2]
+    warnings = ["推送端点持续失败，将被停用"] * 2
+    assert await alarms(desk) == ["一件推送未能送达", "推送端点已停用", *warnings]
     assert [fact["event"] for fact in await desk.facts(notify.DeliveryFailed.TYPE)] == ["case/c1/1"]
     assert (await shown(desk, kept))["why"] == "exhausted"
     receiver.behaviour = answers(204)

@@ -266,7 +266,14 @@ async def test_a_coordinator_elsewhere_is_no_coordinator_of_the_county(room: Roo
 
 async def test_the_feeds_are_listed_with_where_the_log_ends(room: Room, case: CaseTold) -> None:
     listed = (await room.get("/v1/feeds", TOWNSHIP)).json()["data"]
-    assert [feed["name"] for feed in listed] == ["all", "cases", "notices", "register", "picture"]
+    assert [feed["name"] for feed in listed] == [
+        "all",
+        "cases",
+        "notices",
+        "clocks",
+        "register",
+        "picture",
+    ]
     assert {feed["position"] for feed in listed} == {4}
     assert (await room.get(listed[0]["href"], TOWNSHIP)).status_code == 200
 

@@ -48,7 +48,7 @@ async def test_the_open_paths_ask_for_no_token(tmp_path: Path) -> None:
     async with surface.a_surface(tmp_path).client(authorization="") as caller:
         assert {(await caller.get(path)).status_code for path in health.OPEN} == {200}
         keys = (await caller.get("/.well-known/jwks.json")).json()["keys"]
-    assert [key["use"] for key in keys] == ["seal", "sig"]
+    assert [key["use"] for key in keys] == ["seal", "sig", "webhook"]
     assert not any("d" in key for key in keys)
 
 

@@ -194,8 +194,11 @@ class Desk:
         fence = Fence("notify", TOPIC, 0, claim.epoch, claim.next, claim.next + len(records), "")
         return await edge.consume(self.store, self.hearing, records, fence, self.clock)
 
-    async def settles(self) -> None:
-        """It hears what it said itself, and what it says to that, until it has nothing more to say."""
+    async def settles(self, kind: str = "") -> None:
+        """It hears what it said itself, and what it says to that, until it has nothing more to say.
+
+        Of streams of one `kind` alone, where that is named; the rest is not heard at all.
+        """
         while True:
             async with self.store.reading() as read:
                 said_ = [entry for entry in await read.all(JournalEntry) if entry.position > self.heard]
@@ -203,7 +206,8 @@ class Desk:
                 return
             own = Partition("liandong.notify.v1", 0)
             claim = await self.store.claim("notify", own.topic, own.number)
-            records = [_record(entry, own, claim.next + n) for n, entry in enumerate(said_)]
+            heard = [entry for entry in said_ if kind in ("", entry.kind)]
+            records = [_record(entry, own, claim.next + n) for n, entry in enumerate(heard)]
             fence = Fence(
                 "notify", own.topic, own.number, claim.epoch, claim.next, claim.next + len(records), ""
             )

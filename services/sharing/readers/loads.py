@@ -1,7 +1,7 @@
 """What a reader is given: pages of the log as they may see them, and word that there is more to read.
 
 One function judges for every form. Readers who wait at one place are woken at once, and then share the
-reading, the judging and the bytes: all of one agency and role are one audience.
+reading, the judging and the bytes: all of one agency and role are peers.
 """
 
 from __future__ import annotations
@@ -188,12 +188,12 @@ class Arrivals:
             await self._look()
 
     async def together(self, actor: Actor, feed: str, after: int) -> tuple[Told, ...] | None:
-        """What `judged` gives of the next page, found once for all of an audience who ask at one time.
+        """What `judged` gives of the next page, found once for all peers who ask at one time.
 
         An answer from before the log has grown serves nobody who asks after: `tell` forgets it.
         """
-        audience = actor.agency, actor.roles
-        return await self._once((feed, after, audience), lambda: self._judged(actor, feed, after))
+        peers = actor.agency, actor.roles
+        return await self._once((feed, after, peers), lambda: self._judged(actor, feed, after))
 
     async def _judged(self, actor: Actor, feed: str, after: int) -> tuple[Told, ...] | None:
         read_ahead = await self._once((feed, after), lambda: self._page(feed, after))
