@@ -65,7 +65,7 @@ def test_the_demonstration_plays_checks_itself_and_keeps_its_data(tmp_path: Path
     again = demonstrate(tmp_path / "demo")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "均已登记过" in again.stdout
-    assert "以前的 3 个案件照旧可查" in again.stdout
+    assert "以前的 4 个案件照旧可查" in again.stdout
 
 
 @pytest.mark.slow

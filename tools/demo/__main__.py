@@ -77,7 +77,8 @@ def _demonstrate(given: argparse.Namespace, telling: Telling) -> int:
     )
     with engine.running(given.data, given.ports, coordinator=qinghe.office.id):
         telling.note("启动", f"嵌入式引擎（SQLite 与内置事件日志，一个进程），数据在 {given.data}")
-        with closing(Deployment(engine.addresses(given.ports), callers.issuer(given.data))) as deployment:
+        addresses, issue = engine.addresses(given.ports), callers.issuer(given.data)
+        with closing(Deployment(addresses, issue, hands=engine.hands(given.data))) as deployment:
             found = performance.perform(qinghe, deployment, telling, given.data / "papers")
             holds = all(check.holds for check in found)
             telling.ends(

@@ -71,8 +71,15 @@ class Answer:
 class Deployment:
     """The three services, wherever they run. With several processes of a service, each is asked in turn."""
 
-    def __init__(self, addresses: Mapping[Name, Sequence[str]], issue: Callable[[Person], str]) -> None:
-        """`issue` gives an access token for a person."""
+    def __init__(
+        self,
+        addresses: Mapping[Name, Sequence[str]],
+        issue: Callable[[Person], str],
+        *,
+        hands: Path | None = None,
+    ) -> None:
+        """`issue` gives an access token for a person; `hands` is the file that moves the services' clock."""
+        self.hands = hands
         self.addresses = {name: tuple(urls) for name, urls in addresses.items()}
         self._turns = {name: itertools.cycle(urls) for name, urls in self.addresses.items()}
         self._issue = issue

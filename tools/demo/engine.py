@@ -66,6 +66,7 @@ def running(data: Path, ports: Ports, *, coordinator: str) -> Iterator[Path]:
         yield log
     finally:
         _end(process)
+        hands(data).unlink(missing_ok=True)  # the next one begins in the present
 
 
 def environment(data: Path, ports: Ports, coordinator: str) -> dict[str, str]:
@@ -75,8 +76,14 @@ def environment(data: Path, ports: Ports, coordinator: str) -> dict[str, str]:
         **inherited,
         f"{PREFIX}DATA": str(data.resolve()),
         f"{PREFIX}DEFAULT_AGENCY": coordinator,
+        f"{PREFIX}CLOCK": str(hands(data)),
         **{f"{PREFIX}{name.upper()}_PORT": str(ports[name]) for name in NAMES},
     }
+
+
+def hands(data: Path) -> Path:
+    """The file that moves the clock of the services; while there is none, it is now."""
+    return data.resolve() / "clock"
 
 
 def free_ports() -> Ports:

@@ -96,6 +96,24 @@ def _inbox(s: Story) -> str:
     return f"收件箱：{WATER}已签收两件移送，计数与清单一致；{TOWNSHIP}收到接收和退回的通知，待签收"
 
 
+def _clock(s: Story) -> str:
+    """无人答复的时限逐级升级，每级一次。"""
+    if s.deployment.hands is None:
+        return "时限：这一部署的时钟不能拨快，未演"
+    reached = s.played.clock["reached"]
+    _require([one["level"] for one in reached] == [1, 2, 3, 4], f"各级：{reached}")
+    _require(s.played.clock["light"] in ("red", "black"), f"灯：{s.played.clock['light']}")
+    _require(s.played.letter["state"] == "closed", f"督办函：{s.played.letter['state']}")
+    office = s.caller(s.cast.coordinator)
+    about = f"clock/{s.played.clock['about']}"
+    told = [notice for notice in office.pages("notify", "/v1/inbox") if notice["about"] == about]
+    _require(
+        len(told) == len({notice["event"] for notice in told}) >= 2, f"联席会议办公室收到 {len(told)} 件"
+    )
+    number = s.played.letter["number"]
+    return f"时限：超期后逐级升级，四级各一次，终至县政府；{number}已反馈、销号，来龙去脉可查"
+
+
 def _receipts(s: Story) -> str:
     """签收回执离线核验。"""
     keys = _keys(s)
@@ -191,6 +209,10 @@ def _picture(s: Story) -> str:
         WATER: {**filed, **accepted, **returned},
         ENFORCEMENT: {**filed, **accepted},
     }
+    if s.played.clock:
+        # The case that nobody answered was accepted in the end, too.
+        expected[TOWNSHIP] |= {"offered_by.accepted": 3}
+        expected[WATER] |= {"offered_to.accepted": 2, "held.registered": 1}
     now = s.picture()
     for short, grown in expected.items():
         before = s.played.picture_before[short]
@@ -200,7 +222,7 @@ def _picture(s: Story) -> str:
     _require(story.numbers(own.need(200)) == now[TOWNSHIP], f"{TOWNSHIP}看到的与协调机关看到的不同")
     other = s.caller(s.cast.stranger).get("sharing", f"/v1/picture/departments/{s.cast.water.agency.id}")
     _require(other.status == 404, f"{STRANGER}看到了{WATER}的数字")
-    return f"协同态势：{TOWNSHIP}移送三次（接收二、退回一），三个机关各立案一件，数字都对得上"
+    return f"协同态势：{TOWNSHIP}的移送（退回一次，其余被接收），三个机关各立案一件，数字都对得上"
 
 
 def _proof(s: Story) -> str:
@@ -230,6 +252,7 @@ LOOKS: tuple[Callable[[Story], str], ...] = (
     _picture,
     _proof,
     _tampered,
+    _clock,
 )
 
 

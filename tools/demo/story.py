@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ HELD = "店外经营"
 #: A power that the township does not hold, of the department that will take the case.
 CROSSING = "在河道内弃置、堆放阻碍行洪的物体"
 #: One that the township does not hold either, and offers to the wrong department first.
+_LIGHTS = {"green": "绿灯", "yellow": "黄灯", "red": "红灯", "black": "黑灯"}
 STRAYING = "沿途丢弃、随意倾倒建筑垃圾"
 
 
@@ -87,6 +89,10 @@ class Played:
     counts: list[dict[str, int]] = field(default_factory=list)
     #: What the coordinators' reader had read when it went away.
     read_before: list[dict[str, Any]] = field(default_factory=list)
+    #: The clock that nobody answered, explained, when it had come to its end.
+    clock: dict[str, Any] = field(default_factory=dict)
+    #: The letter of supervision that it brought about.
+    letter: dict[str, Any] = field(default_factory=dict)
     #: The joint picture before the story: numbers by agency.
     picture_before: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -122,6 +128,8 @@ class Story:
         self._goes_on_to_who_has_it_by_statute()
         self._reads_on()
         self._proves()
+        if self.deployment.hands:
+            self._lets_a_clock_run(self.deployment.hands)
         return self.played
 
     def caller(self, person: Person) -> Caller:
@@ -263,6 +271,62 @@ class Story:
         self._tell.does("有人", f"把证明改动一个字节（{forged.name}），再核验")
         self._verdict(forged, witness)
 
+    def _lets_a_clock_run(self, hands: Path) -> None:
+        self._tell.chapter("十、时限：无人答复，逐级升级", "承诺：没有无声的超期（演示的时钟将拨快几天）")
+        case = self._register(CROSSING, "又一处河道堆放砂石")
+        self._offer(case, WATER, "同上一案").need(201)
+        coordinator = self.caller(self.cast.coordinator)
+        sign_by = until(lambda: self._clock_of(case), f"{WATER}的签收时限")
+        self._tell.does(
+            TOWNSHIP, f"向{WATER}移送；{sign_by['name']}至{sign_by['due_on']}，依据：{sign_by['basis']}"
+        )
+        explain = f"/v1/obligations/{sign_by['id']}/explain"
+        running = coordinator.get("notify", explain).need(200)
+        times = {level["at"]: level for level in running["coming"]} | {running["yellow_at"]: None}
+        for at in sorted(times, key=datetime.fromisoformat):
+            _move(hands, datetime.fromisoformat(at) + timedelta(minutes=1))
+            self._passes(explain, at, times[at])
+        self.played.clock = coordinator.get("notify", explain).need(200)
+        water = self.caller(self.cast.water)
+        path = f"/v1/supervisions/{until(self._letter, '督办函')}"
+        letter = water.get("notify", path).need(200)
+        self._tell.note(WATER, f"收到{letter['number']}：{letter['title']}")
+        water.post("cases", f"/v1/transfers/{case}.t1/acceptance", {}, key=self._key()).need(201)
+        answered = {"text": "已接收该案，即日核查"}
+        water.post("notify", f"{path}/reply", answered, key=self._key()).need(201)
+        closed = coordinator.post("notify", f"{path}/closure", {"remark": "属实"}, key=self._key())
+        self.played.letter = closed.need(201)
+        self._tell.does("联席会议", f"{WATER}接收案件并反馈，{letter['number']}销号")
+
+    def _passes(self, explain: str, at: str, level: dict[str, Any] | None) -> None:
+        """What is seen at this time: how the light stands, and the level that was reached, if one was."""
+        number = level["level"] if level else 0
+        seen = until(lambda: self._reached(explain, number), f"{at}的升级")
+        told = seen["reached"][-1]["told"] if level else []
+        whom = f" {level['name']}：告知{'、'.join(map(self._called, told))}" if level else ""
+        self._tell.note("", f"{at[:10]} {_LIGHTS[seen['light']]}{whom}")
+
+    def _clock_of(self, case: str) -> dict[str, Any] | None:
+        """The clock by which the recipient of the case must sign."""
+        clocks = self.caller(self.cast.coordinator).get(
+            "notify", "/v1/obligations", about=f"case/{case}", rule="col.sign"
+        )
+        found = clocks.need(200)["data"]
+        return found[0] if found else None
+
+    def _reached(self, explain: str, level: int) -> dict[str, Any] | None:
+        told: dict[str, Any] = self.caller(self.cast.coordinator).get("notify", explain).need(200)
+        return told if len(told["reached"]) >= level else None
+
+    def _letter(self) -> str | None:
+        """The letter that a level of the clock brought about."""
+        return next((one["supervision"] for one in self.played.clock["reached"] if one["supervision"]), None)
+
+    def _called(self, addressee: str) -> str:
+        """An agency by its short name, an office by what it is."""
+        offices = {"coordinators": "联席会议办公室", "county": "县政府"}
+        return offices.get(addressee) or self.county.short(addressee)
+
     def _verdict(self, proof: Path, witness: Path) -> None:
         """What the verifier says: all of it where the proof holds, else what does not hold."""
         code, said = papers.verified(proof, witnesses=[witness])
@@ -351,6 +415,13 @@ class Story:
     def _key(self) -> str:
         self._step += 1
         return f"story-{self._run}-{self._step}"
+
+
+def _move(hands: Path, now: datetime) -> None:
+    """Put the services' clock to this time; at once, so that nobody reads half of it."""
+    new = hands.with_suffix(".new")
+    new.write_text(now.isoformat())
+    new.replace(hands)
 
 
 def numbers(line: Mapping[str, Any]) -> dict[str, int]:
