@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -66,7 +67,7 @@ def running(data: Path, ports: Ports, *, coordinator: str) -> Iterator[Path]:
         yield log
     finally:
         _end(process)
-        hands(data).unlink(missing_ok=True)  # the next one begins in the present
+        _stop(hands(data))
 
 
 def environment(data: Path, ports: Ports, coordinator: str) -> dict[str, str]:
@@ -84,6 +85,13 @@ def environment(data: Path, ports: Ports, coordinator: str) -> dict[str, str]:
 def hands(data: Path) -> Path:
     """The file that moves the clock of the services; while there is none, it is now."""
     return data.resolve() / "clock"
+
+
+def _stop(clock: Path) -> None:
+    """Write down the time that it has become, if it was moved: the next process goes on from there."""
+    if clock.exists():
+        then, moved_at = datetime.fromisoformat(clock.read_text()), clock.stat().st_mtime
+        clock.write_text((then + timedelta(seconds=time.time() - moved_at)).isoformat())
 
 
 def free_ports() -> Ports:

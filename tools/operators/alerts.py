@@ -320,13 +320,9 @@ def active(metrics: Collection[str] = tuple(METRICS)) -> tuple[Alert, ...]:
 def page(alerts: Collection[Alert] | None = None) -> str:
     """The file of rules: those that are active, unless told otherwise."""
     rules = active() if alerts is None else alerts
-    groups = [
-        {
-            "name": "liandong-recorded",
-            "rules": [{"record": kept.name, "expr": kept.expression} for kept in RECORDED],
-        },
-        {"name": "liandong-alerts", "rules": [_shown(alert) for alert in rules]},
-    ]
+    recorded = [{"record": kept.name, "expr": kept.expression} for kept in RECORDED]
+    # One group: its rules are asked in order, so that an alert reads what was recorded at the same time.
+    groups = [{"name": "liandong", "rules": [*recorded, *(_shown(alert) for alert in rules)]}]
     made = "Made from tools/operators/alerts.py by `python -m tools.docs`: what is changed here is lost."
     return f"# {made}\n{_yaml({'groups': groups})}"
 
