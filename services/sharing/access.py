@@ -37,6 +37,7 @@ RULES: Mapping[str, Rule] = {
     "entry.read": Rule("查看一条记录", READS),
     "readers.read": Rule("查看订阅者", _WATCHES),
     "picture.read": Rule("查看协同态势", {OWN: OFFICIALS, COORDINATING: OVERSEERS}),
+    "dates.read": Rule("查看到期日历", {MEMBER: OFFICIALS, COORDINATING: OVERSEERS}),
     "picture.rebuild": Rule("重建协同态势", only(INSTALLATION, OPERATOR), open=True),
     "rebuild.read": Rule("查看重建进度", only(INSTALLATION, OPERATOR)),
     "journal.read": Rule("取得事件日志", only(INSTALLATION, SERVICE)),

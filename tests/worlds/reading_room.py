@@ -34,6 +34,8 @@ from libs.common.store.store import Store
 from libs.common.telemetry import Metrics
 from libs.common.web import application, tokens
 from libs.common.web.asked import Here
+from services.sharing.clocks import api as clocks
+from services.sharing.clocks import tables as clocks_tables
 from services.sharing.feeds import api as feeds
 from services.sharing.feeds import tables as feeds_tables
 from services.sharing.picture import api as picture
@@ -54,7 +56,9 @@ OTHER = codes.with_check_digit("11330799002600003")
 STRANGER = codes.with_check_digit("11330799002600009")
 DIVISION = "330799101"
 
-METADATA = schema.service_metadata(*feeds_tables.ROWS, *readers_tables.ROWS, *picture_tables.ROWS)
+METADATA = schema.service_metadata(
+    *feeds_tables.ROWS, *clocks_tables.ROWS, *readers_tables.ROWS, *picture_tables.ROWS
+)
 POWER = "330215000000"
 DIGEST = "ab" * 32
 
@@ -414,7 +418,7 @@ async def _a_room(
         metrics=metrics,
         jwks=keyring.jwks,
         checks={},
-        routers=(feeds.router, readers.router, picture.router),
+        routers=(feeds.router, clocks.router, readers.router, picture.router),
     )
     app.state.here = Here(store, clock, settings, keyring)
     followers = Followers(store, clock)
