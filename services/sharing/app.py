@@ -16,6 +16,7 @@ from libs.common.telemetry import Metrics
 from libs.common.web import application, operations
 from services.parts import Parts, topic
 from services.sharing import access
+from services.sharing.board import api as board
 from services.sharing.clocks import api as clocks
 from services.sharing.feeds import api as feeds
 from services.sharing.feeds import loads
@@ -35,7 +36,7 @@ HEARS = edge.Hears(
     otherwise=reacts.otherwise(),
     catalogue=CATALOGUE,
 )
-ROUTERS = (feeds.router, clocks.router, readers.router, picture.router)
+ROUTERS = (feeds.router, clocks.router, readers.router, picture.router, board.router, board.pages)
 #: The part of the time that counting the picture for operators may take.
 SHARE = 0.01
 

@@ -8,19 +8,15 @@ from typing import Any
 
 from libs.common.clock import day_of
 from libs.common.contracts import notify as said
+from libs.common.law import limits
 from libs.common.log.seam import Record
 from tests.worlds.desk import Speaker
 from tests.worlds.reading_room import DEPARTMENT, TOWNSHIP
 
 _numbers = itertools.count(1)
 
-#: For each light, how long from now a clock is due that shows it.
-DUE = {
-    "green": timedelta(days=5),
-    "yellow": timedelta(hours=12),
-    "red": timedelta(hours=-12),
-    "black": timedelta(days=-5),
-}
+#: For each light, how many days after today's begin a clock is due that shows it, and where more days lead.
+DUE = {"green": (2, 1), "yellow": (1, 0), "red": (0, -1), "black": (-3, -1)}
 
 
 def parts(obligation: str, **but: Any) -> dict[str, Any]:
@@ -41,10 +37,15 @@ def dates(due: datetime) -> dict[str, Any]:
     }
 
 
-def opened(speaker: Speaker, light: str = "green", **but: Any) -> Record:
-    """That a clock runs which shows this light now; each has an id of its own, but for one that is given."""
+def opened(speaker: Speaker, light: str = "green", *, days: int = 0, **but: Any) -> Record:
+    """That a clock runs which shows this light now, for so many days (two at most for red).
+
+    Each has an id of its own, but for one that is given.
+    """
     owed = parts(but.pop("obligation", f"o{next(_numbers)}"), **but)
-    when = dates(speaker.clock.now() + DUE[light])
+    least, more = DUE[light]
+    today = day_of(speaker.clock.now()) - timedelta(days=1)
+    when = dates(limits.end_of(today + timedelta(days=least + more * days)))
     event = said.ObligationOpened(**owed, **when, event=f"{owed['about']}/1")
     return speaker.say(event, f"clock/{owed['about']}")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Response
 
+from libs.common.audience import COORDINATING
 from libs.common.law import limits
 from libs.common.web import routes
 from libs.common.web.asked import Asked, asks
@@ -31,7 +32,7 @@ async def due_dates(asked: Annotated[Asked, asks("dates.read")]) -> Response:
     """到期日历（iCalendar）：本机关须办的时限各占一天，协调机关可看全县；日期依据尚未公布的节假日安排的，注明暂定。"""
     async with asked.reading() as read:
         permit = access.permit(asked.actor, asked.action, await feeds.situation(read, asked.actor))
-        of = None if access.COORDINATING in permit.relations else asked.actor.agency
+        of = None if COORDINATING in permit.relations else asked.actor.agency
         running = await loads.running(read, of=of, limit=MOST)
         names = {member.agency: member.name for member in await read.all(Member)}
     return Calendar(rules.icalendar(running, names, limits.table(), asked.at.now))

@@ -1,9 +1,10 @@
-"""The clocks that run; numbers, returns and disputes of pictured cases, which a rebuild fills in."""
+"""The clocks that run, links to the board; what pictured cases say more, which a rebuild fills in."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0003"
 down_revision = "0002"
@@ -29,6 +30,15 @@ def upgrade() -> None:
     op.create_index("running_clocks_of_agency", "running_clocks", ["agency", "due_at"])
     op.create_index("running_clocks_awaited", "running_clocks", ["awaits", "due_at"])
     op.create_index("running_clocks_due", "running_clocks", ["due_at"])
+    op.create_table(
+        "board_links",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("person", sa.String(), nullable=False),
+        sa.Column("agency", sa.String(), nullable=False),
+        sa.Column("roles", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
     for column in (
         sa.Column("case_no", sa.String(), nullable=False, server_default=""),
         sa.Column("returns", sa.Integer(), nullable=False, server_default="0"),
