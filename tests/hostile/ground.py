@@ -173,6 +173,7 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
         "receipt": [str(receipt)],
         "feed": ["all", "cases"],
         "id": ["1", rebuild],
+        "page": ["1"],
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -99,6 +101,26 @@ async def test_a_link_opens_the_board_once(room: Room) -> None:
     async with browser(room, said.partition(";")[0].partition("=")[2]) as caller:
         page = await caller.get("/board")
     assert (page.status_code, "联席会议办公室" in page.text) == (200, True)
+
+
+async def test_the_command_line_gives_a_link_that_a_browser_can_open(room: Room) -> None:
+    token = room.issuer.issue("zhang", OFFICE, (COORDINATOR,))
+    async with served(room.app) as address, httpx.AsyncClient() as caller:
+        given = {**os.environ, "LIANDONG_SHARING_URL": address}
+        command = [sys.executable, "-m", "services.cli", "open", "--token", token]
+        opened = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=given)
+        said, _ = await opened.communicate()
+        url = said.decode().strip()
+        assert (opened.returncode, url.startswith(f"{address}/board/enter/")) == (0, True)
+        assert (await caller.get(url)).status_code == 200
+
+
+async def test_over_https_the_cookie_never_goes_in_the_clear(room: Room) -> None:
+    for scheme, secure in (("http", False), ("https", True)):
+        href = (await link(room, OFFICE, COORDINATOR, key=scheme)).json()["href"]
+        async with browser(room) as caller:
+            said = (await caller.get(f"{scheme}://sharing{href}")).headers["set-cookie"]
+        assert ("Secure" in said.split("; ")) is secure
 
 
 async def test_of_two_who_use_a_link_at_once_one_gets_in(room: Room) -> None:

@@ -170,7 +170,7 @@ async def enter(http: Request, ticket: str) -> Response:
         rules.sealed(_key(here.keyring, rules.SESSIONS), begun),
         max_age=int(rules.SESSION_LIFE.total_seconds()),
         path="/board",
-        secure=here.settings.base_url("sharing").startswith("https://"),
+        secure="https" in (http.url.scheme, here.settings.base_url("sharing").partition(":")[0]),
         httponly=True,
         samesite="strict",
     )

@@ -1,7 +1,7 @@
 // The page asks for itself anew when the log has grown, and once a minute, for lights change with no event.
 "use strict";
 (() => {
-  const QUIET = 1500, MINUTE = 60000;
+  const QUIET = 2500, MINUTE = 60000;
   let asking = false, again = false, soon = 0;
 
   const live = (on) => document.getElementById("live")?.classList.toggle("on", on);
