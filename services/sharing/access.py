@@ -38,7 +38,7 @@ RULES: Mapping[str, Rule] = {
     "readers.read": Rule("查看订阅者", _WATCHES),
     "picture.read": Rule("查看协同态势", {OWN: OFFICIALS, COORDINATING: OVERSEERS}),
     "dates.read": Rule("查看到期日历", {MEMBER: OFFICIALS, COORDINATING: OVERSEERS}),
-    "board.open": Rule("打开态势板", only(MEMBER, *OFFICIALS), open=True),
+    "board.open": Rule("打开态势板", only(MEMBER, *OFFICIALS - {Role.AUDITOR}), open=True),
     "board.read": Rule("查看态势板", only(MEMBER, *OFFICIALS)),
     "picture.rebuild": Rule("重建协同态势", only(INSTALLATION, OPERATOR), open=True),
     "rebuild.read": Rule("查看重建进度", only(INSTALLATION, OPERATOR)),

@@ -69,8 +69,8 @@ board.read       member        y y y y y - - -
 board.read       office        y y y y y - - -
 board.open       stranger      n n n n n n n n
 board.open       unregistered  n n n n n n n n
-board.open       member        y y y y y n n n
-board.open       office        y y y y y n n n
+board.open       member        y y y y n n n n
+board.open       office        y y y y n n n n
 picture.rebuild  stranger      n n n n n y n n
 picture.rebuild  member        n n n n n y n n
 picture.rebuild  office        n n n n n y n n
