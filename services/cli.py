@@ -1,4 +1,4 @@
-"""`liandong`: keys, tokens, topics, migrations; what is stored, verified; redrive and rebuild, over HTTP."""
+"""`liandong`: keys, tokens, topics, migrations; what is stored, verified; redrive, rebuild, the board."""
 
 from __future__ import annotations
 
@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(run=_verify)
 
+    board = verbs.add_parser("open", help="打开态势板：给出一次性链接，60 秒内有效")
+    board.add_argument("--token", required=True, help="要看态势板的人自己的访问凭证")
+    board.set_defaults(run=_open)
+
     rebuild = verbs.add_parser("rebuild", help="从日志重建协同态势，期间照常读取")
     _who(rebuild)
     rebuild.set_defaults(run=_rebuild)
@@ -120,6 +124,12 @@ async def _rebuild(chosen: Settings, given: argparse.Namespace) -> None:
             while (progress := _read(await client.get(answer.headers["location"])))["state"] == "running":  # noqa: ASYNC110
                 await asyncio.sleep(0.2)  # it runs in another process
     print(json.dumps(progress, ensure_ascii=False, indent=2))
+
+
+async def _open(chosen: Settings, given: argparse.Namespace) -> None:
+    async with _client(chosen.base_url("sharing"), given.token) as client:
+        told = _read(await client.post("/v1/board/links", json={}))
+    print(f"{chosen.base_url('sharing')}{told['href']}")
 
 
 async def _verify(chosen: Settings, given: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from libs.common import clock as clocks
+from libs.common import clock as time
 from libs.common import edge
 from libs.common.clock import Clock
 from libs.common.contracts.event import CATALOGUE
@@ -16,6 +16,8 @@ from libs.common.telemetry import Metrics
 from libs.common.web import application, operations
 from services.parts import Parts, topic
 from services.sharing import access
+from services.sharing.board import api as board
+from services.sharing.clocks import api as clocks
 from services.sharing.feeds import api as feeds
 from services.sharing.feeds import loads
 from services.sharing.feeds import reacts as log
@@ -34,7 +36,7 @@ HEARS = edge.Hears(
     otherwise=reacts.otherwise(),
     catalogue=CATALOGUE,
 )
-ROUTERS = (feeds.router, readers.router, picture.router)
+ROUTERS = (feeds.router, clocks.router, readers.router, picture.router, board.router, board.pages)
 #: The part of the time that counting the picture for operators may take.
 SHARE = 0.01
 
@@ -82,7 +84,7 @@ class Counting:
     """
 
     def __init__(
-        self, metrics: Metrics, clock: Clock, *, monotonic: Callable[[], float] = clocks.monotonic
+        self, metrics: Metrics, clock: Clock, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._metrics = metrics
         self._clock = clock
@@ -94,7 +96,7 @@ class Counting:
         if (begun := self._monotonic()) < self._due:
             return
         try:
-            self._show(await pictures.snapshot(read))
+            self._show(await pictures.snapshot(read, self._clock.now()))
         finally:
             ended = self._monotonic()
             self._due = ended + (ended - begun) / SHARE

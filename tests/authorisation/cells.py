@@ -74,7 +74,8 @@ class Cell:
         thing = thing or self.thing
         operation, path = self.operation, self.operation.path.format(**thing.ids)
         if operation.method == "GET":
-            return Ask("GET", path, thing.query)
+            session = {"cookie": self.caller.cookie} if path.startswith("/board") else {}
+            return Ask("GET", path, thing.query, headers=session)
         body = _BODIES[operation.path](self) if operation.path in _BODIES else {}
         stale = self.verdict.answer == "may" and operation.path not in _HELD_UP
         version = STALE if stale else f'"{self.thing.case.seq}"' if self.thing.case else ""

@@ -90,4 +90,6 @@ LISTINGS = [
 ]
 CASES = next(one for one in LISTINGS if one.operation.name == "case.list")
 COUNTS = Listing(charter.operation("inbox.count", "notify"), things.notices)
+#: A row is about two agencies, and for both of them.
+BOTTLENECKS = Listing(charter.operation("bottleneck.list", "sharing"), things.lines)
 PICTURE = Listing(charter.operation("picture.read", "sharing"), things.lines)

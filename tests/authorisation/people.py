@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
-from libs.common.permit import Role
+from libs.common.clock import Clock
+from libs.common.permit import Actor, Role
 from libs.common.web import tokens
+from services.sharing.board import rules as board
+from services.sharing.board.api import COOKIE
 from tests.authorisation.world import STRANGER, World
 
 PEOPLE = frozenset(Role) - {Role.SERVICE}
@@ -25,6 +29,7 @@ class Caller:
     roles: frozenset[Role]
     standing: frozenset[str]  #: what the agency is to the county
     authorization: bytes
+    cookie: str  #: the same person's session at the board
 
     def __str__(self) -> str:
         return f"{self.name} {'+'.join(sorted(self.roles)) or 'no role'}"
@@ -36,10 +41,13 @@ def callers(world: World) -> Iterator[Caller]:
     for agency, name, odd in (*_agencies(world), (STRANGER, "外县某局", True)):
         for roles in APPOINTMENTS + (ODD if odd else ()):
             token = county.issuer.issue("somebody", agency, roles, 3600)
-            yield Caller(agency, name, roles, world.standing(agency), _bearer(token))
+            cookie = _session(world, Actor("somebody", agency, roles))
+            yield Caller(agency, name, roles, world.standing(agency), _bearer(token), cookie)
     keys = county.parts["notify"].keyring.tokens
     token = tokens.service_issuer(county.settings, "notify", keys).issue_for_service("notify")
-    yield Caller("", "notify", frozenset({Role.SERVICE}), frozenset({"anywhere"}), _bearer(token))
+    roles = frozenset({Role.SERVICE})
+    cookie = _session(world, Actor("service:notify", "", roles))
+    yield Caller("", "notify", roles, frozenset({"anywhere"}), _bearer(token), cookie)
 
 
 def _agencies(world: World) -> Iterator[tuple[str, str, bool]]:
@@ -48,6 +56,12 @@ def _agencies(world: World) -> Iterator[tuple[str, str, bool]]:
     for agency in world.agencies:
         yield agency.id, agency.short, agency.kind not in kinds
         kinds.add(agency.kind)
+
+
+def _session(world: World, actor: Actor) -> str:
+    """What the board's door would give them, if it let them in."""
+    key = world.county.parts["sharing"].keyring.tokens.derive(board.SESSIONS)
+    return f"{COOKIE}={board.sealed(key, board.Session(actor, Clock().now() + timedelta(hours=1)))}"
 
 
 def _bearer(token: str) -> bytes:

@@ -19,6 +19,8 @@ JUDGED = [one for one in charter.operations() if one.denied in ("403", "404") or
 
 #: What an agency of the county can be to a thing, by what stands in its address; else it is nothing to it.
 RELATIONS = {
+    "/board/agencies/": ("own", ""),
+    "/board/cases/": ("party", ""),
     "{case}": ("holder", "offered", "former", "declined", "disputing", ""),
     "{transfer}": ("from", "to", "declined", "party", ""),
     "{dispute}": ("disputant", "parted", "holder", "party", ""),

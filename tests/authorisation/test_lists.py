@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from services.sharing.clocks.tables import RunningClock
 from tests.authorisation import charter
 from tests.authorisation.asking import Ask, tell
 from tests.authorisation.cells import Cell, Findings, expand
 from tests.authorisation.charter import Operation
-from tests.authorisation.lists import CASES, COUNTS, LISTINGS, PICTURE, Listing, miscounted
+from tests.authorisation.lists import BOTTLENECKS, CASES, COUNTS, LISTINGS, PICTURE, Listing, miscounted
 from tests.authorisation.people import Caller
 from tests.authorisation.world import STAGED_AT, STAGED_IN, World
 
@@ -29,7 +30,7 @@ SEARCHES: Mapping[str, tuple[Mapping[str, str], Callable[[Cell], bool]]] = {
 
 def test_every_list_that_the_charter_names_is_tried() -> None:
     named = {one.name for one in charter.operations() if one.lists}
-    assert named == {listing.operation.name for listing in (*LISTINGS, COUNTS, PICTURE)}
+    assert named == {listing.operation.name for listing in (*LISTINGS, COUNTS, BOTTLENECKS, PICTURE)}
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda one: one.operation.name)
@@ -73,6 +74,21 @@ async def test_the_picture_has_the_lines_that_its_reader_may_see(
         findings.note(str(caller), "" if found == due else f"shows {found} instead of {due}")
         if not due and (told["position"], told["as_of"]) != (0, None):
             findings.note(str(caller), "is told where the log is")
+    assert not findings.wrong, str(findings)
+
+
+async def test_who_waits_for_whom_is_told_to_both_of_them(each_world: World, callers: list[Caller]) -> None:
+    app, findings = each_world.county.apps["sharing"], Findings()
+    async with each_world.county.parts["sharing"].store.reading() as read:
+        every = {(clock.awaits or None, clock.agency) for clock in await read.all(RunningClock)}
+    assert every
+    for caller in callers:
+        told = (await tell(app, Ask("GET", BOTTLENECKS.operation.path), caller.authorization)).json
+        seen = {cell.thing.words for cell in BOTTLENECKS.due(each_world, caller)}
+        of_seen = {agency.id for agency in each_world.agencies if f"the line of {agency.short}" in seen}
+        found = {(row["awaits"], row["agency"]) for row in told["data"]}
+        due = {pair for pair in every if of_seen & {*pair}}
+        findings.note(str(caller), "" if found == due else f"shows {found ^ due} wrongly")
     assert not findings.wrong, str(findings)
 
 

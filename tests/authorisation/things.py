@@ -308,6 +308,26 @@ def some_lines(kind: str, world: World, agency: str) -> Iterator[Thing]:
     yield from islice((line for line in of_kind if not line.relations), 2)
 
 
+def pages_of_lines(world: World, agency: str) -> Iterator[Thing]:
+    """The same lines, as pages of the board; all are named by the code of the agency."""
+    found = [
+        replace(line, ids={"agency": one.id})
+        for one, line in zip(world.agencies, lines(world, agency), strict=True)
+    ]
+    yield from (line for line in found if line.relations)
+    yield from islice((line for line in found if not line.relations), 2)
+
+
+def pages_of_cases(world: World, agency: str) -> Iterator[Thing]:
+    """Cases as pages of the board: there for whom there is at least one entry."""
+    for thing in some_cases(world, agency, eventful=True):
+        assert thing.case is not None
+        case = thing.case
+        saw = {"party"} if any(case.saw(agency, seq) for seq in range(1, case.seq + 1)) else set()
+        asked = {"asked"} if case.asked[agency] else set()
+        yield Thing(thing.words, thing.ids, relations=frozenset(saw | asked))
+
+
 def rebuilds(world: World, agency: str) -> Iterator[Thing]:
     yield Thing("the rebuild", {"id": world.rebuild})
 
@@ -397,6 +417,8 @@ _TRIED: Mapping[str, Things] = {
     "/v1/feeds/{feed}/events/{id}": some_entries,
     "/v1/picture/townships/{code}": partial(some_lines, "code"),
     "/v1/picture/departments/{uscc}": partial(some_lines, "uscc"),
+    "/board/agencies/{agency}": pages_of_lines,
+    "/board/cases/{case}": pages_of_cases,
     "/v1/rebuilds/{id}": rebuilds,
 }
 

@@ -68,6 +68,7 @@ class Page:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._ids = itertools.count(1)
+        self.heard: list[str] = []  #: every message of the browser that was waited for or passed over
 
     async def run(self, script: str) -> Any:
         """What the promise gives that the script makes."""
@@ -90,6 +91,7 @@ class Page:
     async def _next(self, is_it: Callable[[dict[str, Any]], bool], part: str) -> dict[str, Any]:
         async for message in self._connection:
             said = orjson.loads(message)
+            self.heard.append(orjson.dumps(said).decode())
             if is_it(said):
                 assert "error" not in said, said
                 found: dict[str, Any] = said[part]

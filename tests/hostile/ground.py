@@ -25,7 +25,8 @@ SECONDS = 40_000
 #: Who gets furthest with an operation; the others are the township's, which holds the cases.
 BY: Mapping[str, str] = {
     **dict.fromkeys(("register_agency", "register_officer", "publish_power"), cast.OFFICE),
-    **dict.fromkeys(("effect_grant", "recall_grant", "picture", "township", "department"), cast.OFFICE),
+    **dict.fromkeys(("effect_grant", "recall_grant"), cast.OFFICE),
+    **dict.fromkeys(("picture", "bottlenecks", "township", "department"), cast.OFFICE),
     **dict.fromkeys(("accept", "give_back"), cast.DEPARTMENT),
     **dict.fromkeys(("accept_dispute", "forward", "name_lead", "rule"), cast.OFFICE),
     **dict.fromkeys(("reply_to_dispute",), cast.DEPARTMENT),
@@ -172,6 +173,7 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
         "receipt": [str(receipt)],
         "feed": ["all", "cases"],
         "id": ["1", rebuild],
+        "page": ["1"],
     }
 
 

@@ -22,12 +22,17 @@ from libs.common.settings import Name, Settings
 from libs.common.web import health, problems, tokens
 from libs.common.web.asked import Asks, Does
 from services import embedded, parts
+from services.sharing.board.api import Looks
 from tests.worlds import routed
 
 pytestmark = pytest.mark.anyio
 
 #: What answers anybody, with no rule: it says nothing of cases or people.
 OPEN = health.OPEN | {"/openapi.json", "/docs", "/docs/start.js", "/docs/assets"}
+#: Pages for people stand under this, are no part of the API, and ask for a session instead of a token.
+PAGES = "/board"
+#: What a browser has before it has a session.
+DOORS = {"/board/enter/{ticket}", "/board/assets/{name}"}
 
 #: What a token of a person may carry.
 PEOPLE = tuple(role for role in Role if role is not Role.SERVICE)
@@ -54,7 +59,11 @@ class Composed:
 
     def guarded(self) -> list[APIRoute]:
         """The routes that are not open to anybody."""
-        return [r for r in self.routes() if isinstance(r, APIRoute) and r.path not in OPEN]
+        return [r for r in self.routes() if isinstance(r, APIRoute) and r.path not in OPEN | DOORS]
+
+    def api(self) -> list[APIRoute]:
+        """Those of them that are no pages."""
+        return [r for r in self.guarded() if not r.path.startswith(PAGES)]
 
     def client(self, *roles: Role) -> httpx.AsyncClient:
         """A caller with these roles at an agency that nobody knows; without roles one without a token."""
@@ -109,7 +118,7 @@ async def test_what_writes_declares_a_deed_and_what_reads_a_question(service: Co
         f"{route.methods} {route.path}"
         for route in service.guarded()
         for action in declared(route.dependant)
-        if type(action) is not kinds.get(frozenset(route.methods or ()))
+        if not isinstance(action, kinds.get(frozenset(route.methods or ()), ()))
     ]
     assert odd == []
 
@@ -120,7 +129,7 @@ async def test_only_these_paths_are_open_to_anybody(service: Composed) -> None:
         for route in service.routes()
         if not isinstance(route, APIRoute) or not declared(route.dependant)
     }
-    assert open_to_all == OPEN
+    assert open_to_all == OPEN | (DOORS if service.name == "sharing" else set())
 
 
 async def test_a_stranger_without_a_token_gets_no_further_than_401(service: Composed) -> None:
@@ -148,7 +157,7 @@ def asked(route: APIRoute) -> tuple[str, str]:
 async def test_every_address_is_versioned_and_its_nouns_are_plain(service: Composed) -> None:
     words = [word for route in service.guarded() for word in route.path.split("/")[1:]]
     assert all(word == word.lower() and "_" not in word for word in words if not word.startswith("{"))
-    assert all(route.path.startswith("/v1/") for route in service.guarded())
+    assert all(route.path.startswith("/v1/") for route in service.api())
 
 
 def verbs() -> dict[str, edge.Verb[Any, Any]]:
@@ -166,7 +175,18 @@ def test_if_match_is_asked_for_where_a_state_is_moved_and_nowhere_else() -> None
 async def test_the_description_of_the_api_has_every_route(service: Composed) -> None:
     async with service.client() as anybody:
         described = (await anybody.get("/openapi.json")).json()
-    assert {route.path for route in service.guarded()} <= set(described["paths"])
+    assert {route.path for route in service.api()} <= set(described["paths"])
+    assert [path for path in described["paths"] if path.startswith(PAGES)] == []
+
+
+async def test_a_page_takes_a_session_and_what_is_no_page_takes_a_token(service: Composed) -> None:
+    odd = [
+        route.path
+        for route in service.guarded()
+        for action in declared(route.dependant)
+        if isinstance(action, Looks) != route.path.startswith(PAGES)
+    ]
+    assert odd == []
 
 
 async def test_if_match_is_described_as_needed_where_it_is_asked_for(service: Composed) -> None:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 CODE = ("libs", "services", "tools", "tests", "deploy", "benchmarks")
 
 ROOMS = frozenset({"rules", "tables", "loads", "api", "reacts", "runs"})
-#: Folders of a service that are no chapters: tables of law, and migrations.
-NOT_CHAPTERS = frozenset({"law", "migrations", "__pycache__"})
+#: Folders of a service that are no chapters: tables of law, migrations, what a browser is given.
+NOT_CHAPTERS = frozenset({"law", "migrations", "page", "__pycache__"})
 
 SERVICES = sorted(p.parent for p in (ROOT / "services").glob("*/__main__.py"))
 CHAPTERS = sorted(

@@ -65,6 +65,20 @@ def test_who_filed_and_who_closed_are_kept_apart_from_who_holds(case: CaseTold) 
     assert (standing.filed_by, standing.holder, standing.ended_by) == (TOWNSHIP, DEPARTMENT, DEPARTMENT)
 
 
+def test_a_dispute_stands_with_its_case_until_it_is_settled(case: CaseTold) -> None:
+    told = [case.clue(), case.filed()]
+    for _ in range(2):
+        told += [case.offered(DEPARTMENT), case.returned(DEPARTMENT)]
+    told.append(case.disputed(DEPARTMENT))
+    standing, _ = built(told)
+    assert (standing.dispute, standing.disputants) == ("c1.d1", f"{TOWNSHIP} {DEPARTMENT}")
+    assert (standing.returns, standing.disputed_at is None) == (2, False)
+    told.append(case.settled(DEPARTMENT, against=DEPARTMENT))
+    standing, _ = built(told)
+    assert (standing.holder, standing.dispute, standing.disputants) == (DEPARTMENT, "", "")
+    assert (standing.returns, standing.disputed_at) == (2, None)
+
+
 def test_a_clue_that_is_not_filed_is_rejected(case: CaseTold) -> None:
     standing, _ = built([case.clue(), case.rejected()])
     assert (standing.stage, standing.ended_by, standing.filed_by) == ("not_filed", TOWNSHIP, "")
@@ -112,8 +126,8 @@ def test_times_are_those_of_the_events(case: CaseTold) -> None:
 def test_every_event_of_a_case_changes_the_picture_and_no_other_does() -> None:
     roots = {"clue", "case", "investigation", "decision", "transfer"}
     due = {type_ for type_ in CATALOGUE if type_.split(".")[1] in roots}
-    # Of a dispute only what gives the case to somebody; of help asked for, nothing.
-    due |= {f"liandong.dispute.{past}.v1" for past in ("lead_named", "settled", "ruled")}
+    # Of a dispute that there is one, and what gives the case to somebody; of help asked for, nothing.
+    due |= {f"liandong.dispute.{past}.v1" for past in ("opened", "lead_named", "settled", "ruled")}
     assert set(rules.FOLDS) == due
 
 

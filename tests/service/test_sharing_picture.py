@@ -104,6 +104,7 @@ async def test_the_picture_shows_each_agency_and_where_it_stands(room: Room) -> 
             "returned": 1,
             "withdrawn": 1,
         },
+        "lights": {"green": 0, "yellow": 0, "red": 0, "black": 0},
     }
     department = body["departments"][1]
     assert department["held"] == {"registered": 0, "filed": 1, "investigating": 0, "decided": 0}

@@ -34,13 +34,13 @@ from libs.common.store.store import Store
 from libs.common.telemetry import Metrics
 from libs.common.web import application, tokens
 from libs.common.web.asked import Here
-from services.sharing.feeds import api as feeds
+from services.sharing import app as sharing
+from services.sharing.board import tables as board_tables
+from services.sharing.clocks import tables as clocks_tables
 from services.sharing.feeds import tables as feeds_tables
-from services.sharing.picture import api as picture
 from services.sharing.picture import reacts
 from services.sharing.picture import tables as picture_tables
 from services.sharing.picture.reacts import Rebuilder
-from services.sharing.readers import api as readers
 from services.sharing.readers import tables as readers_tables
 from services.sharing.readers.loads import Arrivals
 from services.sharing.readers.reacts import Followers
@@ -54,7 +54,13 @@ OTHER = codes.with_check_digit("11330799002600003")
 STRANGER = codes.with_check_digit("11330799002600009")
 DIVISION = "330799101"
 
-METADATA = schema.service_metadata(*feeds_tables.ROWS, *readers_tables.ROWS, *picture_tables.ROWS)
+METADATA = schema.service_metadata(
+    *feeds_tables.ROWS,
+    *clocks_tables.ROWS,
+    *readers_tables.ROWS,
+    *picture_tables.ROWS,
+    *board_tables.ROWS,
+)
 POWER = "330215000000"
 DIGEST = "ab" * 32
 
@@ -82,6 +88,7 @@ class CaseTold:
     notices: int = 0
     requests: int = 0
     disputes: int = 0
+    sides: tuple[str, str] = (TOWNSHIP, DEPARTMENT)  #: of the county's agencies, who offers and who declines
 
     @property
     def stream(self) -> str:
@@ -267,7 +274,7 @@ class CaseTold:
         return {
             "case": self.id,
             "dispute": f"{self.id}.d{self.disputes}",
-            "parties": (TOWNSHIP, declined),
+            "parties": (self.sides[0], declined),
             "coordinator": OFFICE,
         }
 
@@ -414,7 +421,7 @@ async def _a_room(
         metrics=metrics,
         jwks=keyring.jwks,
         checks={},
-        routers=(feeds.router, readers.router, picture.router),
+        routers=sharing.ROUTERS,
     )
     app.state.here = Here(store, clock, settings, keyring)
     followers = Followers(store, clock)

@@ -12,14 +12,17 @@ from fastapi import Request as HttpRequest
 from libs.common import errors
 from libs.common.change import Change, Head
 from libs.common.edge import Loaded, Rendered, Request, Verb
-from libs.common.permit import Permit
+from libs.common.permit import Actor, Permit
 from libs.common.store.reading import Reader
 from libs.common.web import routes
 from libs.common.web.asked import Asked, Doing, asks, does
 from libs.common.web.description import leads
 from libs.common.web.fields import In
 from services.sharing import access
+from services.sharing.clocks import loads as clocks
+from services.sharing.clocks import rules as running
 from services.sharing.feeds import loads as feeds
+from services.sharing.feeds.tables import Member
 from services.sharing.picture import loads, rules
 from services.sharing.picture.rules import Line, Snapshot
 from services.sharing.picture.tables import Rebuild
@@ -42,13 +45,14 @@ async def _visible(asked: Asked) -> tuple[Snapshot, list[Line]]:
     """The picture, and those of its lines that the actor may see."""
     async with asked.reading() as read:
         own = await feeds.situation(read, asked.actor)
-        snapshot = await loads.snapshot(read) if own.is_member else rules.NOWHERE
-    return snapshot, [line for line in snapshot.lines if _may_see(asked, own, line)]
+        snapshot = await loads.snapshot(read, asked.at.now) if own.is_member else rules.NOWHERE
+    return snapshot, [line for line in snapshot.lines if may_see(asked.actor, own, line.agency)]
 
 
-def _may_see(asked: Asked, own: access.Situation, line: Line) -> bool:
-    relations = frozenset({access.OWN} if line.agency == asked.actor.agency else ())
-    return access.permits(asked.actor, asked.action, replace(own, relations=relations)) is not None
+def may_see(actor: Actor, own: access.Situation, *agencies: str) -> bool:
+    """Whether somebody sees what the picture says of these agencies: the office all, another its own."""
+    relations = frozenset({access.OWN} if actor.agency in agencies else ())
+    return access.permits(actor, "picture.read", replace(own, relations=relations)) is not None
 
 
 def _one(snapshot: Snapshot, lines: list[Line]) -> dict[str, Any]:
@@ -84,6 +88,30 @@ async def department(asked: Annotated[Asked, asks("picture.read")], uscc: Depart
     snapshot, lines = await _visible(asked)
     found = [line for line in lines if not line.is_township and line.agency == uscc]
     return asked.show(_one(snapshot, found))
+
+
+@router.get("/v1/picture/bottlenecks")
+async def bottlenecks(asked: Annotated[Asked, asks("picture.read")]) -> Response:
+    """谁在等谁：每一对等候机关和责任机关之间运行的时限、最差的灯和最早的期限，最急的在前；各机关只看与本机关有关的。"""
+    async with asked.reading() as read:
+        own = await feeds.situation(read, asked.actor)
+        found = await clocks.tallies(read, asked.at.now) if own.is_member else []
+        names = {member.agency: member.name for member in await read.all(Member)} if found else {}
+    shown = [
+        {
+            "awaits": pair.awaits or None,
+            "awaits_name": names.get(pair.awaits),
+            "agency": pair.agency,
+            "agency_name": names.get(pair.agency),
+            "running": pair.lights.n,
+            "light": pair.lights.worst,
+            "lights": pair.lights.shown(),
+            "oldest_due_at": rules.instant(pair.lights.due_at),
+        }
+        for pair in running.pairs(found)
+        if may_see(asked.actor, own, *{pair.awaits, pair.agency})
+    ]
+    return asked.show({"data": shown, "next": None})
 
 
 async def _load_desk(read: Reader, request: Request[RebuildIn | None]) -> Loaded[tuple[Head, Rebuild | None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import String, func, literal, null, select, union_all
@@ -15,8 +16,12 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from libs.common.change import gate_of
 from libs.common.contracts import cases as said
+from libs.common.law.limits import Light
 from libs.common.store import schema
 from libs.common.store.reading import Reader
+from services.sharing.clocks import loads as running_clocks
+from services.sharing.clocks import rules as clocks
+from services.sharing.clocks.rules import Tally
 from services.sharing.feeds import rules as log
 from services.sharing.feeds.tables import LogEntry, LogEntryRow, MemberRow
 from services.sharing.picture import rules
@@ -43,22 +48,31 @@ _MEMBERS = schema.table(MemberRow)
 _PICTURES = schema.table(PictureRow)
 _CASES = schema.table(PicturedCaseRow)
 _TRANSFERS = schema.table(OfferRow)
+_LIT = running_clocks.TALLIES.subquery()
 
 
-async def snapshot(read: Reader) -> Snapshot:
-    """The picture at one position. One statement, so that every part of it is of the same moment."""
+async def snapshot(read: Reader, now: datetime) -> Snapshot:
+    """The picture at one position. One statement, so that every part of it is of the same moment.
+
+    `now` is the instant of the lights.
+    """
     lines: list[Line] = []
     counts: dict[tuple[str, str, str], Count] = {}
+    tallies: defaultdict[str, list[Tally]] = defaultdict(list)
     position, as_of = 0, None
-    for row in await read.rows(_SNAPSHOT):
+    for row in await read.rows(_SNAPSHOT, now=now):
         match row["part"]:
             case "position":
                 position, as_of = row["n"], row["at"]
             case "member":
                 lines.append(Line(row["agency"], row["name"], row["label"], row["division"]))
+            case "light":
+                light = Tally("", row["agency"], Light(row["label"]), row["n"], row["at"])
+                tallies[light.agency].append(light)
             case part:
                 counts[part, row["agency"], row["label"]] = Count(row["n"], row["at"])
-    return Snapshot(position, as_of, rules.in_order(lines), counts)
+    lights = {agency: clocks.together(some) for agency, some in tallies.items()}
+    return Snapshot(position, as_of, rules.in_order(lines), counts, lights)
 
 
 async def running(read: Reader) -> Rebuild | None:
@@ -164,4 +178,5 @@ _SNAPSHOT = union_all(
     _cases("ended", _CASES.c.ended_by, _CASES.c.stage),
     _transfers("offered_to", _TRANSFERS.c.to_agency),
     _transfers("offered_by", _TRANSFERS.c.from_agency),
+    _part("light", agency=_LIT.c.agency, label=_LIT.c.light, n=_LIT.c.n, at=_LIT.c.due_at),
 )

@@ -20,6 +20,8 @@ from libs.common.loops.lease import Leased
 from libs.common.store.reading import Known, Reader, Want
 from libs.common.store.seam import Committed
 from libs.common.store.store import Store
+from services.sharing.clocks import reacts as clocks
+from services.sharing.clocks import rules as running
 from services.sharing.feeds import loads as feeds
 from services.sharing.feeds import reacts as log
 from services.sharing.picture import loads, rules
@@ -36,7 +38,9 @@ def reactions() -> Mapping[str, Reaction]:
     """A reaction for every type of the catalogue."""
     entering = otherwise()
     folding = Reaction(on_event, wants=_wants, streams=_streams)
-    return {type_: folding if type_ in rules.FOLDS else entering for type_ in CATALOGUE}
+    keeping = dict.fromkeys(running.FOLDS, clocks.KEEPING)
+    folded = {**keeping, **dict.fromkeys(rules.FOLDS, folding)}
+    return {type_: folded.get(type_, entering) for type_ in CATALOGUE}
 
 
 def otherwise() -> Reaction:

@@ -7,7 +7,7 @@ what lets a rebuild go case by case, under the gate of each, while events of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,8 @@ from libs.common.contracts import cases as said
 from libs.common.contracts.event import CATALOGUE, Event
 from libs.common.contracts.sharing import PictureRebuilt
 from libs.common.permit import Actor
+from services.sharing.clocks import rules as clocks
+from services.sharing.clocks.rules import Lights
 from services.sharing.feeds.tables import LogEntry
 from services.sharing.picture.tables import Offer, Picture, PicturedCase, Rebuild
 
@@ -143,7 +145,7 @@ def _on_rejection(view: View, event: said.ClueRejected, happening: Happening) ->
 
 
 def _on_filing(view: View, event: said.CaseFiled, happening: Happening) -> View:
-    return view.moved(happening.recorded_at, stage="filed", filed_by=event.holder)
+    return view.moved(happening.recorded_at, stage="filed", filed_by=event.holder, case_no=event.case_no)
 
 
 def _on_investigation(view: View, event: said.InvestigationOpened, happening: Happening) -> View:
@@ -180,11 +182,22 @@ def _on_acceptance(view: View, event: said.TransferAccepted, happening: Happenin
 
 
 def _on_return(view: View, event: said.TransferReturned, happening: Happening) -> View:
-    return view.answered(happening.recorded_at, "returned")
+    answered = view.answered(happening.recorded_at, "returned")
+    if answered.standing is None:
+        return answered
+    return replace(answered, standing=answered.standing.but(returns=answered.standing.returns + 1))
 
 
 def _on_withdrawal(view: View, event: said.TransferWithdrawn, happening: Happening) -> View:
     return view.answered(happening.recorded_at, "withdrawn")
+
+
+def _on_dispute(view: View, event: said.DisputeOpened, happening: Happening) -> View:
+    if view.standing is None:
+        return view
+    at, parties = happening.recorded_at, " ".join(event.parties)
+    disputed = view.standing.but(dispute=event.dispute, disputants=parties, disputed_at=at)
+    return replace(view, standing=disputed)
 
 
 def _on_lead(view: View, event: said.DisputeLeadNamed, happening: Happening) -> View:
@@ -194,7 +207,8 @@ def _on_lead(view: View, event: said.DisputeLeadNamed, happening: Happening) -> 
 def _on_end_of_dispute(
     view: View, event: said.DisputeSettled | said.DisputeRuled, happening: Happening
 ) -> View:
-    return view.moved(happening.recorded_at, holder=event.competent_agency)
+    ended: dict[str, Any] = {"dispute": "", "disputants": "", "disputed_at": None}
+    return view.moved(happening.recorded_at, holder=event.competent_agency, **ended)
 
 
 #: How each type changes the picture; other types leave it as it is.
@@ -209,6 +223,7 @@ FOLDS: Mapping[str, Callable[[View, Any, Happening], View]] = {
     said.TransferAccepted.TYPE: _on_acceptance,
     said.TransferReturned.TYPE: _on_return,
     said.TransferWithdrawn.TYPE: _on_withdrawal,
+    said.DisputeOpened.TYPE: _on_dispute,
     said.DisputeLeadNamed.TYPE: _on_lead,
     said.DisputeSettled.TYPE: _on_end_of_dispute,
     said.DisputeRuled.TYPE: _on_end_of_dispute,
@@ -327,6 +342,7 @@ class Snapshot:
     as_of: datetime | None  #: when the entry at that position was recorded
     lines: tuple[Line, ...]  #: townships by division, then departments by code
     counts: Mapping[tuple[str, str, str], Count]  #: by part, agency and label
+    lights: Mapping[str, Lights] = field(default_factory=dict)  #: of the clocks that each agency must meet
 
     def place(self) -> dict[str, Any]:
         """Where it stands."""
@@ -345,7 +361,12 @@ class Snapshot:
             "not_filed": self.count("ended", line, "not_filed").n,
             "offered_to": self._transfers("offered_to", line),
             "offered_by": self._transfers("offered_by", line),
+            "lights": self.lights_of(line).shown(),
         }
+
+    def lights_of(self, line: Line) -> Lights:
+        """The lights of the clocks that the line's agency must meet."""
+        return self.lights.get(line.agency, clocks.DARK)
 
     def _transfers(self, part: str, line: Line) -> dict[str, Any]:
         waiting = self.count(part, line, "waiting")

@@ -40,6 +40,11 @@ class PicturedCase(Entry):
     territory: str
     filed_by: str = ""
     ended_by: str = ""  #: who closed it, or did not file
+    case_no: str = ""  #: once it is filed
+    returns: int = 0  #: how often it was returned
+    dispute: str = ""  #: the open one, empty for none
+    disputants: str = ""  #: who offered it and who declined it, by a space, while it is disputed
+    disputed_at: datetime | None = instant(nullable=True)
     opened_at: datetime = instant()
     moved_at: datetime = instant()  #: when its stage or holder changed last
 
@@ -49,6 +54,7 @@ class PicturedCaseRow(PicturedCase, table=True):
         Index("picture_held", "generation", "holder", "stage"),
         Index("picture_filed", "generation", "filed_by"),
         Index("picture_ended", "generation", "ended_by", "stage"),
+        Index("picture_disputed", "generation", "dispute"),
     )
 
 
