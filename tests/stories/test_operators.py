@@ -91,9 +91,12 @@ def operated(prometheus: Prometheus, tmp_path_factory: pytest.TempPathFactory) -
     absent = f"127.0.0.1:{server.free_port()}"
     targets = [*(f"127.0.0.1:{port}" for port in ports.values()), absent]
     with (
-        engine.running(place / "data", ports, coordinator=qinghe.office.id),
+        receiver.listening() as system,
+        engine.running(place / "data", ports, coordinator=qinghe.office.id, system=system.port),
         prometheus.watching(configuration(targets)) as watching,
-        closing(Deployment(engine.addresses(ports), callers.issuer(place / "data"))) as deployment,
+        closing(
+            Deployment(engine.addresses(ports), callers.issuer(place / "data"), system=system)
+        ) as deployment,
     ):
         # Nothing has grown for whoever did not look before.
         until(lambda: watching.ask("sum(liandong_keys_parked)"), "the first look")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from libs.common.clock import monotonic
 from libs.common.settings import PREFIX, Settings
-from tools.demo import callers, county, engine, performance
+from tools.demo import callers, county, engine, performance, receiver
 from tools.demo.callers import Deployment, Unexpected
 from tools.demo.county import County
 from tools.demo.engine import NotStarted, Ports
@@ -75,10 +75,15 @@ def _demonstrate(given: argparse.Namespace, telling: Telling) -> int:
     telling.title(
         f"联动 · {qinghe.name}演示", f"虚构县：区划代码 {qinghe.division} 从未分配，人名、证号均属虚构"
     )
-    with engine.running(given.data, given.ports, coordinator=qinghe.office.id):
+    with (
+        receiver.listening() as system,
+        engine.running(given.data, given.ports, coordinator=qinghe.office.id, system=system.port),
+    ):
         telling.note("启动", f"嵌入式引擎（SQLite 与内置事件日志，一个进程），数据在 {given.data}")
         addresses, issue = engine.addresses(given.ports), callers.issuer(given.data)
-        with closing(Deployment(addresses, issue, hands=engine.hands(given.data))) as deployment:
+        with closing(
+            Deployment(addresses, issue, hands=engine.hands(given.data), system=system)
+        ) as deployment:
             found = performance.perform(qinghe, deployment, telling, given.data / "papers")
             holds = all(check.holds for check in found)
             telling.ends(

@@ -17,6 +17,7 @@ from libs.common.seal import Keyring
 from libs.common.settings import Name, Settings
 from libs.common.web import tokens
 from tools.demo.county import Agency
+from tools.demo.receiver import Receiver
 
 T = TypeVar("T")
 
@@ -77,9 +78,14 @@ class Deployment:
         issue: Callable[[Person], str],
         *,
         hands: Path | None = None,
+        system: Receiver | None = None,
     ) -> None:
-        """`issue` gives an access token for a person; `hands` is the file that moves the services' clock."""
+        """`issue` gives an access token for a person.
+
+        `hands` is the file that moves the services' clock, `system` a department's system.
+        """
         self.hands = hands
+        self.system = system
         self.addresses = {name: tuple(urls) for name, urls in addresses.items()}
         self._turns = {name: itertools.cycle(urls) for name, urls in self.addresses.items()}
         self._issue = issue

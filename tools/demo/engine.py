@@ -38,9 +38,10 @@ def addresses(ports: Ports) -> dict[Name, list[str]]:
 
 
 @contextmanager
-def running(data: Path, ports: Ports, *, coordinator: str) -> Iterator[Path]:
+def running(data: Path, ports: Ports, *, coordinator: str, system: int | None = None) -> Iterator[Path]:
     """The three services on this data, until the block ends; gives the file of their logs.
 
+    Webhooks may reach the port `system` of this machine.
     Raises NotStarted, also where another process uses the data.
     """
     taken = [port for port in ports.values() if not _is_free(port)]
@@ -56,7 +57,7 @@ def running(data: Path, ports: Ports, *, coordinator: str) -> Iterator[Path]:
         process = subprocess.Popen(
             [sys.executable, "-m", "services"],
             cwd=ROOT,
-            env=environment(data, ports, coordinator),
+            env={**environment(data, ports, coordinator), **_reaching(system)},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -80,6 +81,14 @@ def environment(data: Path, ports: Ports, coordinator: str) -> dict[str, str]:
         f"{PREFIX}CLOCK": str(hands(data)),
         **{f"{PREFIX}{name.upper()}_PORT": str(ports[name]) for name in NAMES},
     }
+
+
+def _reaching(system: int | None) -> dict[str, str]:
+    """Settings by which webhooks reach a port of this machine, and nothing else."""
+    if system is None:
+        return {}
+    allowed = {"ALLOW": "127.0.0.1/32", "PORTS": str(system), "PLAIN": "true"}
+    return {f"{PREFIX}WEBHOOK_{name}": value for name, value in allowed.items()}
 
 
 def hands(data: Path) -> Path:

@@ -22,6 +22,7 @@ from tools.demo import feeds, loading, papers
 from tools.demo.callers import Answer, Caller, Deployment, Person, until
 from tools.demo.county import County
 from tools.demo.papers import Papers
+from tools.demo.receiver import Receiver
 from tools.demo.telling import Telling
 
 #: Who hears of every case and can tell what they saw of it.
@@ -49,6 +50,7 @@ class Cast:
     water: Person
     enforcement: Person
     stranger: Person
+    integrator: Person
 
     def all(self) -> Iterator[Person]:
         return (getattr(self, name) for name in Cast.__slots__)
@@ -72,6 +74,7 @@ def cast(county: County) -> Cast:
         water=of(WATER, 0, "承办人员", Role.HANDLER),
         enforcement=of(ENFORCEMENT, 0, "承办人员", Role.HANDLER),
         stranger=of(STRANGER, 0, "承办人员（与案件无关）", Role.HANDLER),
+        integrator=of(WATER, 1, "系统管理员", Role.INTEGRATOR),
     )
 
 
@@ -121,6 +124,8 @@ class Story:
         self.played.picture_before = self.picture()
         self._files_under_a_power_it_holds()
         self._may_not_file_under_one_it_does_not_hold()
+        if self.deployment.system:
+            self._connects(self.deployment.system)
         self._offers()
         self._signs()
         self._returns_one()
@@ -164,6 +169,17 @@ class Story:
         self._tell.note(TOWNSHIP, f"先问现在能做什么：{'，'.join([*may, *blocked])}")
         refused = self._move(self.cast.township, case, "file", officers=self._officers(TOWNSHIP))
         self._refused("beyond-power", "仍要立案", refused)
+
+    def _connects(self, system: Receiver) -> None:
+        """The department's own system is connected; before it is proved, nothing is sent to it."""
+        water = self.caller(self.cast.integrator)
+        body = {"name": f"业务系统 {self._run}", "url": system.url}
+        made = water.post("notify", "/v1/endpoints", body, key=self._key()).need(201)
+        system.believes(made["secret"])
+        challenge = until(lambda: system.challenge, "对推送端点的验证")
+        path = f"/v1/endpoints/{made['id']}/verification"
+        water.post("notify", path, {"token": challenge["data"]["token"]}, key=self._key()).need(201)
+        self._tell.note(WATER, "自己的业务系统接入推送：登记地址、验证、此后每件都有签名")
 
     def _offers(self) -> None:
         self._tell.chapter("三、移送：接收之前，仍由移送机关负责", "行政处罚法第二十二条、第二十五条")
