@@ -18,7 +18,7 @@ import yaml
 from libs.common.clock import monotonic
 from tests.engines import server
 from tests.engines.prometheus import Prometheus, Watching
-from tools.demo import callers, county, engine, performance
+from tools.demo import callers, county, engine, performance, receiver
 from tools.demo.callers import Deployment
 from tools.demo.telling import Telling
 from tools.operators import alerts
