@@ -30,6 +30,9 @@ BY: Mapping[str, str] = {
     **dict.fromkeys(("accept", "give_back"), cast.DEPARTMENT),
     **dict.fromkeys(("accept_dispute", "forward", "name_lead", "rule"), cast.OFFICE),
     **dict.fromkeys(("reply_to_dispute",), cast.DEPARTMENT),
+    **dict.fromkeys(("set_limit", "put_policy", "supervise", "return_reply", "close"), cast.OFFICE),
+    **dict.fromkeys(("list_supervisions", "read_supervision"), cast.OFFICE),
+    **dict.fromkeys(("reply",), cast.DEPARTMENT),
     **dict.fromkeys(("assist", "refuse_assistance", "extend_assistance"), cast.DEPARTMENT),
 }
 #: Only a service may.
@@ -156,7 +159,16 @@ async def _filled(county: County) -> Mapping[str, Sequence[str]]:
         await until(lambda: _was_tried(inbox, message))
     notices = [str(one["id"]) for one in (await inbox.get("/v1/inbox")).json()["data"]]
     receipt = (await cast.post(inbox, f"/v1/notices/{notices[-1]}/receipt", {}))["receipt"]["receipt"]
+    coordinator = county.ask("notify", cast.OFFICE, *PEOPLE)
+    letter = {"kind": "supervision", "agency": cast.DEPARTMENT, "title": "x", "items": ["x"]}
+    supervision = (await cast.post(coordinator, "/v1/supervisions", letter))["id"]
+    clocks = (await coordinator.get("/v1/obligations")).json()["data"]
     return {
+        "year": ["2027", "2026"],
+        "rule": ["col.sign"],
+        "policy": ["days"],
+        "supervision": [str(supervision)],
+        "obligation": [str(one["id"]) for one in clocks],
         "endpoint": [str(one["id"]) for one in endpoints],
         "message": [message],
         "delivery": [f"{message}.1"],

@@ -45,6 +45,14 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
     "take": {"officers": NAMED["officers"]},
     "request_assistance": {"items": [{"kind": "documents", "what": "x"}]},
     "extend_assistance": {"until": "2099-12-31"},
+    "put_calendar": {
+        "off": ["2027-01-01", "2027-05-01", "2027-10-01", "2027-10-02", "2027-10-03"],
+        "work": [],
+    },
+    "put_policy": {"level": [{"name": "x", "working_days": 0, "tell": ["county"]}]},
+    "simulate_policy": {"rule": "col.accept"},
+    "supervise": {"kind": "supervision", "agency": cast.DEPARTMENT},
+    "return_reply": {"due_on": "2099-12-31"},
     "redrive": {"dry_run": True, "filter": {"stream": "case/1", "source": "cases", "type": "x"}},
 }
 

@@ -230,3 +230,16 @@ def test_a_rule_stands_once() -> None:
     row = "a,甲,a,3,working_days,x,agency,行政处罚法第六十条,statute,"
     with pytest.raises(BadLimits, match="第 3 行"):
         limits.read([HEADER, row, row])
+
+
+def test_a_day_that_a_person_names_may_be_the_last_of_all() -> None:
+    """Nothing that is counted on from it comes to the end of time."""
+    term = limits.until(D("9999-12-31"), at("2026-11-02"))
+    assert limits.black_at(term) > term.ends
+    assert limits.yellow_at(term, CALENDAR) < term.ends
+    assert CALENDAR.after(term.day, 90) > term.day
+
+
+def test_a_day_that_is_over_when_it_is_named_has_no_stretch() -> None:
+    term = limits.until(D("2026-10-30"), at("2026-11-02"))
+    assert term.begins == term.ends

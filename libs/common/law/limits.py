@@ -21,6 +21,9 @@ from libs.common.law import basis
 from libs.common.law.calendar import Calendar
 
 DAY = timedelta(days=1)
+#: The last day that a person can name: what counts on from there must not come to the end of time.
+_LAST = date(9000, 12, 31)
+_FAR = datetime(9900, 1, 1, tzinfo=SHANGHAI)
 #: A citation of what is no law of `basis.LAWS`: a numbered document, an article, a place's practice.
 _ELSEWHERE = re.compile(r"〔\d{4}〕\d+号|令第?\d+号|第[零一二三四五六七八九十百]+[条项]|（\d{4}）|地方惯例")
 
@@ -127,7 +130,9 @@ def term(limit: Limit, start: datetime, calendar: Calendar, pauses: Iterable[Pau
 
 def until(day: date, start: datetime) -> Term:
     """The term that somebody set by naming its last day."""
-    return Term(end_of(day_of(start)), end_of(day), day, day, (), provisional=False)
+    day = min(day, _LAST)
+    ends = end_of(day)
+    return Term(min(end_of(day_of(start)), ends), ends, day, day, (), provisional=False)
 
 
 def yellow_at(term: Term, calendar: Calendar) -> datetime:
@@ -138,7 +143,7 @@ def yellow_at(term: Term, calendar: Calendar) -> datetime:
 
 def black_at(term: Term) -> datetime:
     """When a clock is overdue by as much again as it had."""
-    return term.ends + (term.ends - term.begins)
+    return term.ends + min(term.ends - term.begins, _FAR - term.ends)
 
 
 def light_at(now: datetime, yellow: datetime, ends: datetime, black: datetime) -> Light:
@@ -149,7 +154,7 @@ def light_at(now: datetime, yellow: datetime, ends: datetime, black: datetime) -
 
 def end_of(day: date) -> datetime:
     """The first instant after a day in China."""
-    return datetime.combine(day + DAY, time(), SHANGHAI)
+    return datetime.combine(min(day, _LAST) + DAY, time(), SHANGHAI)
 
 
 @cache

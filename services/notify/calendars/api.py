@@ -147,7 +147,7 @@ async def put_calendar(
     return await doing.do(PUT, body)
 
 
-@router.get("/v1/limits", responses=leading(leads("set_limit", rule="/data/0/rule")))
+@router.get("/v1/limits")
 async def list_limits(asked: Annotated[Asked, asks("limit.read")]) -> Response:
     """全部时限规则及其依据；source 为 local 的由本县设定。"""
     async with asked.reading() as read:

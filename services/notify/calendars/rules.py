@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -35,6 +35,13 @@ class BadCalendar(errors.Malformed):
 
     code = "bad-calendar"
     title = "该年度节假日安排不能使用"
+
+
+class BadDay(errors.Malformed):
+    """A day from which no limit of today's can run."""
+
+    code = "bad-day"
+    title = "起算日须在 2000 年至 2100 年之间"
 
 
 class NotLocal(errors.Conflict):
@@ -192,5 +199,12 @@ def _calendar(shipped: tuple[Year, ...], put: tuple[Year, ...]) -> Calendar:
 
 
 def due(limit: Limit, start: date, calendar: Calendar) -> limits.Term:
-    """The term of a limit in days that starts with an event on a day."""
-    return limits.term(limit, limits.end_of(start) - timedelta(days=1), calendar)
+    """The term of a limit in days that starts with an event on a day. Raises BadDay."""
+    return limits.term(limit, beginning(start, "query:from"), calendar)
+
+
+def beginning(start: date, pointer: str) -> datetime:
+    """The instant at which that day begins in China. Raises BadDay for one out of all time."""
+    if not 2000 <= start.year <= 2100:
+        raise BadDay(errors=(wording.fault(pointer, BadDay.code, BadDay.title),))
+    return limits.end_of(start) - limits.DAY

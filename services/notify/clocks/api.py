@@ -20,6 +20,7 @@ from libs.common.web.description import leading, leads
 from libs.common.web.fields import Day, In, Items, Uscc
 from libs.common.web.paging import Cursor, Limit
 from services.notify import access
+from services.notify.calendars import rules as calendars
 from services.notify.clocks import loads, rules
 from services.notify.clocks.rules import Law
 from services.notify.clocks.tables import Obligation, Reached
@@ -200,7 +201,7 @@ def _simulating(policy: str) -> Verb[tuple[Law, Directory], SimulationIn]:
             tried = Policy(id=policy, name=tried.name, level=levels(body.level))
             escalation.check(tried)
         law = rules.trying(law, body.rule, tried)
-        start = limits.end_of(body.start) - limits.DAY
+        start = calendars.beginning(body.start, "/start")
         clock = rules.supposed(law, body.rule, start, body.agency, body.awaits or "")
         said.update(_ladder(law, clock, directory))
         return Change()
