@@ -56,8 +56,15 @@ TOLD: Mapping[str, tuple[str, ...]] = {
     "liandong.transfer.returned.v1": ("from_agency", "coordinators"),
     "liandong.transfer.withdrawn.v1": ("to_agency",),
     "liandong.dispute.opened.v1": ("parties", "coordinators"),
+    "liandong.obligation.amended.v1": ("agency", "awaits"),
+    "liandong.obligation.warned.v1": ("told",),
+    "liandong.obligation.overdue.v1": ("told",),
+    "liandong.obligation.escalated.v1": ("told",),
+    "liandong.supervision.issued.v1": ("agency",),
     "liandong.picture.rebuilt.v1": ("coordinators",),
 }
+#: What an event may name instead of an agency: here one is both.
+OFFICES = {"coordinators": cast.OFFICE, "county": cast.OFFICE}
 
 Found = Iterator[str]
 
@@ -189,7 +196,8 @@ def word_never_stands_before_its_event(world: World) -> Found:
     places = {f"{place.stream}/{place.seq}": place.position for place in world.log}
     for fact in world.facts:
         event = str(fact.data.get("event", ""))
-        if event.startswith("case/") and places.get(fact.id, 0) < places.get(event, 0):
+        of_notices = fact.stream.startswith("notice/")
+        if of_notices and event.startswith("case/") and places.get(fact.id, 0) < places.get(event, 0):
             yield f"{fact.id} stands before {event}, of which it tells"
 
 
@@ -291,7 +299,8 @@ def _streams(world: World) -> dict[tuple[str, str], list[Fact]]:
 def _recipients(fact: Fact) -> set[str]:
     fields: Mapping[str, Any] = {**fact.data, "coordinators": cast.OFFICE}
     named = (fields[name] for name in TOLD.get(fact.type, ()))
-    return {agency for one in named for agency in (one if isinstance(one, list) else [one])}
+    agencies = {agency for one in named for agency in (one if isinstance(one, list) else [one])}
+    return {OFFICES.get(agency, agency) for agency in agencies - {""}}
 
 
 def _held(world: World) -> dict[str, list[str]]:
