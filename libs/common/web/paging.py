@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
@@ -41,6 +42,19 @@ def key_of(cursor: str, parts: int = 1) -> list[str]:
     if len(key) != parts or not all(part and part.isprintable() for part in key):
         raise not_ours()
     return key
+
+
+def instant_of(cursor: str) -> tuple[datetime, str]:
+    """The instant in UTC and the id that a cursor of ours stands for. Raises Malformed."""
+    at, id_ = key_of(cursor, 2)
+    try:
+        read = datetime.fromisoformat(at)
+        instant = read.astimezone(UTC) if read.tzinfo else None
+    except (ValueError, OverflowError):
+        instant = None
+    if instant is None:
+        raise not_ours()
+    return instant, id_
 
 
 def not_ours() -> errors.Malformed:

@@ -118,18 +118,6 @@ def _explained(law: Law, obligation: Obligation, reached: list[Reached], now: da
     }
 
 
-def _placed(cursor: str) -> tuple[datetime, str]:
-    at, id_ = paging.key_of(cursor, 2)
-    try:
-        read = datetime.fromisoformat(at)
-        due_at = read.astimezone(UTC) if read.tzinfo else None
-    except (ValueError, OverflowError):
-        due_at = None
-    if due_at is None:
-        raise paging.not_ours()
-    return due_at, id_
-
-
 @router.get("/v1/obligations", responses=leading(leads("explain_obligation", obligation="/data/0/id")))
 async def list_obligations(
     asked: Annotated[Asked, asks("obligation.read")],
@@ -155,7 +143,7 @@ async def list_obligations(
             filters,
             of=None if whole else asked.actor.agency,
             before=limits.end_of(due_before) if due_before else None,
-            after=_placed(cursor) if cursor else None,
+            after=paging.instant_of(cursor) if cursor else None,
             count=limit + 1,
         )
     now = asked.here.clock.now()

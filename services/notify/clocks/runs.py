@@ -14,6 +14,7 @@ from libs.common.loops.lease import Leased
 from libs.common.store.seam import Committed
 from libs.common.store.store import Store
 from services.notify.clocks import loads, rules
+from services.notify.clocks.rules import Law
 from services.notify.clocks.tables import Reached
 
 #: Clocks that one round looks at.
@@ -61,20 +62,21 @@ class Runner:
             law = await loads.law(read)
             outdated = await loads.outdated(read, law.plan, ROUND)
             due = await loads.due(read, self._clock.now(), ROUND)
-        redated = await asyncio.gather(*(self._redate(one) for one in outdated))
-        escalated = await asyncio.gather(*(self._escalate(one) for one in due if one not in {*outdated}))
+        redated = await asyncio.gather(*(self._redate(law, one) for one in outdated))
+        current = [one for one in due if one not in {*outdated}]
+        escalated = await asyncio.gather(*(self._escalate(law, one) for one in current))
         return sum(redated) + sum(escalated)
 
-    async def _redate(self, obligation: str) -> bool:
+    async def _redate(self, law: Law, obligation: str) -> bool:
         at = self._moment()
         async with self._store.reading() as read:
-            file, law = await loads.file(read, obligation), await loads.law(read)
+            file = await loads.file(read, obligation)
         return await self._commit(rules.redate(law, file, at=at))
 
-    async def _escalate(self, obligation: str) -> bool:
+    async def _escalate(self, law: Law, obligation: str) -> bool:
         at = self._moment()
         async with self._store.reading() as read:
-            file, law = await loads.file(read, obligation), await loads.law(read)
+            file = await loads.file(read, obligation)
             issuing = await loads.issuing(read, file.obligation, at.now)
         return await self._commit(rules.escalate(law, file, issuing, at=at))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Response
@@ -85,25 +84,13 @@ def _proof(receipt: Receipt) -> dict[str, Any]:
     return {"receipt": json.loads(receipt.signed), "signature": signature}
 
 
-def _placed(cursor: str) -> tuple[datetime, str]:
-    at, id_ = paging.key_of(cursor, 2)
-    try:
-        read = datetime.fromisoformat(at)
-        issued_at = read.astimezone(UTC) if read.tzinfo else None
-    except (ValueError, OverflowError):
-        issued_at = None
-    if issued_at is None:
-        raise paging.not_ours()
-    return issued_at, id_
-
-
 async def _page(
     read: Reader, agency: str, filters: dict[str, Any], limit: int, cursor: str | None
 ) -> Sequence[Notice]:
     """Newest first, one more than asked for where there is more."""
     statement = select(NoticeRow).where(col(NoticeRow.agency) == agency).filter_by(**filters)
     if cursor is not None:
-        at, id_ = _placed(cursor)
+        at, id_ = paging.instant_of(cursor)
         earlier = and_(col(NoticeRow.issued_at) == at, col(NoticeRow.id) < id_)
         statement = statement.where(or_(col(NoticeRow.issued_at) < at, earlier))
     newest = (col(NoticeRow.issued_at).desc(), col(NoticeRow.id).desc())
